@@ -1,0 +1,1 @@
+"""GPT-2 in NumPy: ids in, logits out. Imports nothing of ours."""
