@@ -1,0 +1,121 @@
+"""GPT-2's forward pass: prefill, chunked prefill, decode and batches are this one function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+
+from llorch_core.engine import layers
+from llorch_core.engine.cache import KVCache
+from llorch_core.engine.config import Config
+from llorch_core.engine.layers import Array, Ids
+from llorch_core.engine.weights import Block, Weights
+
+Observer = Callable[[int, str, Array | Ids], None]
+"""Called with the index of a sequence, the name of a checkpoint, and a copy of it to keep."""
+
+Rows = Literal["all", "last"]
+
+
+def forward(
+    weights: Weights,
+    config: Config,
+    chunks: Sequence[Ids],
+    caches: Sequence[KVCache],
+    rows: Rows = "all",
+    observer: Observer | None = None,
+) -> Array:
+    """Read the new tokens of one or more sequences, and predict what follows each of them.
+
+    chunks    one int64 (T_i,) a sequence: its new ids. They are laid end to end, without padding
+    caches    one a sequence; what it holds is the past, and the new positions are added to it
+    rows      "all", or "last": only the last new position of each sequence gets logits
+    observer  sees every checkpoint of every sequence; whether there is one changes no bit
+
+    Returns float32 (sum of T_i, n_vocab), or (number of sequences, n_vocab) for "last".
+    A row has the bits that it gets alone wherever BLAS gives a row of a matrix product the same
+    bits whatever the number of rows; it does not promise to, and then it is equal to rounding.
+    Spec: gpt2. Source: openai/gpt-2, src/model.py, model.
+    """
+    lengths = [len(chunk) for chunk in chunks]
+    spans = [slice(start, end) for start, end in pairwise([0, *np.cumsum(lengths).tolist()])]
+
+    def show(name: str, x: Array | Ids) -> None:
+        if observer is not None:
+            for sequence, span in enumerate(spans):
+                observer(sequence, name, x[span].copy())
+
+    ids = np.concatenate(chunks)
+    places = np.concatenate([layers.positions(c.n_past, t) for c, t in zip(caches, lengths, strict=True)])
+    show("ids", ids)
+    x = layers.embedding(ids, places, weights.wte, weights.wpe)  # [T, n_embd]
+    show("embed", x)
+    for n, block in enumerate(weights.h):
+        normed = layers.layer_norm(x, block.ln_1.weight, block.ln_1.bias, config.layer_norm_epsilon)
+        show(f"h.{n}.ln_1", normed)
+        x = x + attention(block, config, n, normed, spans, caches, show, observer)
+        show(f"h.{n}.mid", x)
+        normed = layers.layer_norm(x, block.ln_2.weight, block.ln_2.bias, config.layer_norm_epsilon)
+        show(f"h.{n}.ln_2", normed)
+        x = x + mlp(block, config, n, normed, show)
+        show(f"h.{n}.out", x)
+    for cache, length in zip(caches, lengths, strict=True):
+        cache.advance(length)
+    if rows == "last":
+        x = x[layers.last_positions(lengths)]  # [number of sequences, n_embd]
+        spans = [slice(i, i + 1) for i in range(len(chunks))]
+    x = layers.layer_norm(x, weights.ln_f.weight, weights.ln_f.bias, config.layer_norm_epsilon)
+    show("ln_f", x)
+    logits = layers.logits(x, weights.lm_head)
+    show("logits", logits)
+    return logits
+
+
+def attention(
+    block: Block,
+    config: Config,
+    n: int,
+    x: Array,
+    spans: Sequence[slice],
+    caches: Sequence[KVCache],
+    show: Callable[[str, Array], None],
+    observer: Observer | None,
+) -> Array:
+    """Let each new position of x (T, n_embd) gather from the positions of its own sequence.
+
+    Returns (T, n_embd), to be added to the residual stream.
+    """
+    c_attn, c_proj = block.attn.c_attn, block.attn.c_proj
+    q, k, v = layers.qkv(x, c_attn.weight, c_attn.bias, config.n_head)  # each [n_head, T, head_dim]
+    scale = layers.attention_scale(
+        config.head_dim, n, config.scale_attn_weights, config.scale_attn_by_inverse_layer_idx
+    )
+    context = np.empty_like(x)
+    for sequence, (span, cache) in enumerate(zip(spans, caches, strict=True)):
+        keys, values = cache.extend(n, k[:, span], v[:, span])  # [n_head, S, head_dim]
+        scores = layers.attention_scores(q[:, span], keys, scale)  # [n_head, T, S]
+        probs = layers.attention_weights(scores)
+        context[span] = layers.attention_context(probs, values)
+        if observer is not None:
+            parts = {"q": q[:, span], "k": k[:, span], "v": v[:, span], "keys": keys, "values": values}
+            for name, part in {**parts, "scores": scores, "probs": probs}.items():
+                observer(sequence, f"h.{n}.attn.{name}", part.copy())
+    show(f"h.{n}.attn.context", context)
+    out = layers.projection(context, c_proj.weight, c_proj.bias)
+    show(f"h.{n}.attn.out", out)
+    return out
+
+
+def mlp(block: Block, config: Config, n: int, x: Array, show: Callable[[str, Array], None]) -> Array:
+    """Widen x (T, n_embd) to n_inner, bend it, and narrow it again; to be added to the stream."""
+    c_fc, c_proj = block.mlp.c_fc, block.mlp.c_proj
+    fc = layers.projection(x, c_fc.weight, c_fc.bias)  # [T, n_inner]
+    show(f"h.{n}.mlp.fc", fc)
+    act = layers.activation(fc, config.activation_function)
+    show(f"h.{n}.mlp.act", act)
+    out = layers.projection(act, c_proj.weight, c_proj.bias)
+    show(f"h.{n}.mlp.out", out)
+    return out

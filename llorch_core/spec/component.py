@@ -1,0 +1,369 @@
+"""One component of GPT-2 as its spec says it: equations, rules, tolerance, mistakes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+
+from llorch_core.spec.errors import SpecError
+from llorch_core.spec.language import CONSTANTS, FUNCTIONS, Equation, Tensor
+from llorch_core.spec.yaml_file import YamlFile, read_yaml
+
+SIZES = ("T", "P", "S", "B", "n_embd", "n_head", "head_dim", "n_inner", "n_vocab", "n_ctx")
+TOLERANCE_NAMES = ("eps", "tiny")
+
+Config = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a component reads: its shape in symbols, and what samples of it look like."""
+
+    shape: tuple[Equation, ...]
+    meaning: str
+    kind: str = "real"
+    among: tuple[float, ...] = ()
+    spread: float = 1.0
+    neutral: float | None = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One sentence that must hold, where it comes from, and the mistakes that break it."""
+
+    id: str
+    level: str
+    text: str
+    source: str
+    catches: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong equation or constant that people really write in the place of the right one."""
+
+    id: str
+    instead: Mapping[str, Any]
+    symptom: str
+    seen_in: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Component:
+    """A spec that can be run. `file` knows the line of each part."""
+
+    id: str
+    title: str
+    purpose: str
+    source: tuple[str, ...]
+    inputs: Mapping[str, Input]
+    constants: Mapping[str, Any]
+    equations: Mapping[str, Equation]
+    outputs: Mapping[str, tuple[Equation, ...]]
+    bounds: Mapping[str, Equation]
+    why: str
+    rules: Mapping[str, Rule]
+    mistakes: Mapping[str, Mistake]
+    file: YamlFile
+    appears_as: tuple[str, ...] = ()
+    cases: Mapping[str, Any] | None = None
+    uses: Mapping[str, Component] = field(default_factory=dict)
+
+    def sizes(self, inputs: Mapping[str, Tensor], known: Mapping[str, int]) -> dict[str, int]:
+        """Return what the symbols of the shapes stand for. Raises SpecError where they disagree."""
+        sizes = dict(known)
+        for name, tensor in inputs.items():
+            shape = self.inputs[name].shape
+            if len(shape) != np.ndim(tensor):
+                raise SpecError(f"{self.id}: {name} is {list(np.shape(tensor))}, wanted {show_shape(shape)}.")
+            for symbol, size in zip(shape, np.shape(tensor), strict=True):
+                if symbol.text in SIZES:
+                    sizes.setdefault(symbol.text, size)
+        if {"n_head", "head_dim"} <= sizes.keys():
+            sizes.setdefault("n_embd", sizes["n_head"] * sizes["head_dim"])
+        for name, tensor in inputs.items():
+            wanted = resolve(self.inputs[name].shape, sizes)
+            if wanted != np.shape(tensor):
+                shape_text = show_shape(self.inputs[name].shape)
+                raise SpecError(
+                    f"{self.id}: {name} is {list(np.shape(tensor))}, wanted {shape_text} = {list(wanted)}."
+                )
+        return sizes
+
+    def run(
+        self,
+        want: Iterable[str],
+        inputs: Mapping[str, Tensor],
+        config: Config,
+        *,
+        layer: int = 0,
+        sizes: Mapping[str, int] | None = None,
+        given: Mapping[str, Tensor] | None = None,
+        mistake: str | None = None,
+        precision: tuple[float, float] | None = None,
+    ) -> dict[str, Tensor]:
+        """Compute equations in float64.
+
+        want       names of outputs or other equations; `bound NAME` is the tolerance of an output
+        inputs     a tensor for each input
+        config     what `config.NAME` stands for
+        given      outputs that are known already: what depends on them is computed from them
+        mistake    the id of a mistake to make
+        precision  (eps, tiny) of the engine on trial, for tolerances
+
+        Returns the wanted tensors by name.
+        """
+        instead = self.mistakes[mistake].instead if mistake else {}
+        known: dict[str, Any] = {**self.sizes(inputs, sizes or {}), **inputs}
+        for name, constant in self.constants.items():
+            known[name] = self._constant(name, instead.get(name, constant), config, layer)
+        if precision:
+            known["eps"], known["tiny"] = precision
+        known.update(given or {})
+        equations = {**self.equations, **{k: v for k, v in instead.items() if k in self.equations}}
+        if self.cases:
+            equations["out"] = equations[self._case(self.cases, config)]
+        functions = {name: component.function(config) for name, component in self.uses.items()}
+
+        def compute(equation: Equation) -> Tensor:
+            for name in equation.names - known.keys():
+                if name in equations:
+                    known[name] = compute(equations[name])
+            result: Tensor = equation.run(known, functions)
+            return result
+
+        results = {}
+        for name in want:
+            equation = self.bounds[name.removeprefix("bound ")] if name.startswith("bound ") else Equation(name)
+            results[name] = compute(equation)
+        return results
+
+    def function(self, config: Config) -> Callable[..., Tensor]:
+        """Return the component as a function of its inputs in order, for equations that call it."""
+        (output,) = self.outputs
+
+        def call(*arguments: Tensor) -> Tensor:
+            if len(arguments) != len(self.inputs):
+                raise SpecError(f"{self.id} wants {', '.join(self.inputs)}; got {len(arguments)} arguments.")
+            return self.run([output], dict(zip(self.inputs, arguments, strict=True)), config)[output]
+
+        return call
+
+    def check_shapes(self, outputs: Mapping[str, Tensor], sizes: Mapping[str, int]) -> None:
+        """Raise SpecError where an output does not have the shape that the spec declares."""
+        for name, tensor in outputs.items():
+            wanted = resolve(self.outputs[name], sizes)
+            if tensor.shape != wanted:
+                text = f"{name} has the shape {list(tensor.shape)}, but the spec declares "
+                raise self.file.error(
+                    f"{text}{show_shape(self.outputs[name])} = {list(wanted)}. Correct one of the two.",
+                    *(("equations", name) if name in self.equations else ("output", name)),
+                )
+
+    def _constant(self, name: str, text: Any, config: Config, layer: int) -> Any:
+        if isinstance(text, str) and text.startswith("config."):
+            key = text.removeprefix("config.")
+            if key not in config:
+                raise SpecError(f"{self.id}: the constant {name} is {text}, but the config has no {key}.")
+            return np.float64(config[key])
+        return np.float64(layer) if text == "layer" else np.float64(text)
+
+    def _case(self, cases: Mapping[str, Any], config: Config) -> str:
+        key, equations = cases["config"], cases["equation"]
+        if config.get(key) not in equations:
+            known = ", ".join(equations)
+            raise SpecError(f"{self.id} has no equation for {key} = {config.get(key)!r}. There are: {known}.")
+        return str(equations[config[key]])
+
+
+def resolve(shape: tuple[Equation, ...], sizes: Mapping[str, int]) -> tuple[int, ...]:
+    """Return the shape in numbers."""
+    return tuple(int(size.run({name: float(n) for name, n in sizes.items()})) for size in shape)
+
+
+def show_shape(shape: tuple[Equation, ...]) -> str:
+    """Return the shape as the spec writes it: [T, n_embd]."""
+    return f"[{', '.join(size.text for size in shape)}]"
+
+
+@cache
+def schema(folder: Path, name: str) -> jsonschema.protocols.Validator:
+    """Return the validator of `specs/schema/NAME.schema.json`."""
+    return jsonschema.Draft202012Validator(json.loads((folder / f"{name}.schema.json").read_text("utf-8")))
+
+
+def check_form(file: YamlFile, validator: jsonschema.protocols.Validator) -> None:
+    """Raise SpecError at the first part of the file that the schema refuses."""
+    for error in sorted(validator.iter_errors(file.data), key=lambda e: [str(p) for p in e.absolute_path]):
+        where = ".".join(str(part) for part in error.absolute_path) or "the spec"
+        raise file.error(f"{where}: {error.message}. The form is in specs/schema.", *error.absolute_path)
+
+
+def read_component(path: Path, schemas: Path, others: Mapping[str, Component]) -> Component:
+    """Read one spec and check its form and names; `others` are the components that it may use.
+
+    Raises SpecError with file and line. It is not run here: see `trial.check_component`.
+    """
+    file = read_yaml(path)
+    check_form(file, schema(schemas, "component"))
+    data = file.data
+
+    def equation(text: Any, *at: str | int) -> Equation:
+        try:
+            return Equation(str(text))
+        except SpecError as error:
+            raise file.error(str(error), *at) from error
+
+    inputs = {
+        name: Input(
+            shape=tuple(equation(size, "inputs", name, "shape") for size in entry["shape"]),
+            meaning=entry["meaning"],
+            kind=entry.get("kind", "real"),
+            among=tuple(entry.get("among", ())),
+            spread=entry.get("spread", 1.0),
+            neutral=entry.get("neutral"),
+        )
+        for name, entry in data["inputs"].items()
+    }
+    equations = {name: equation(text, "equations", name) for name, text in data["equations"].items()}
+    outputs = {
+        name: tuple(equation(size, "output", name) for size in shape) for name, shape in data["output"].items()
+    }
+    bound = data["tolerance"]["bound"]
+    bounds = bound if isinstance(bound, dict) else dict.fromkeys(outputs, bound)
+    constants = data.get("constants", {})
+    mistakes = {
+        name: Mistake(
+            id=f"{data['id']}.{name}",
+            instead={
+                target: replacement
+                if target in constants
+                else equation(replacement, "mistakes", name, "instead", target)
+                for target, replacement in entry["instead"].items()
+            },
+            symptom=entry["symptom"],
+            seen_in=tuple(entry.get("seen_in", ())),
+        )
+        for name, entry in data["mistakes"].items()
+    }
+    component = Component(
+        id=data["id"],
+        title=data["title"],
+        purpose=data["purpose"],
+        source=tuple(data["source"]),
+        inputs=inputs,
+        constants=constants,
+        equations=equations,
+        outputs=outputs,
+        bounds={name: equation(text, "tolerance", "bound") for name, text in bounds.items()},
+        why=data["tolerance"]["why"],
+        rules=read_rules(file),
+        mistakes=mistakes,
+        file=file,
+        appears_as=tuple(data.get("appears_as", ())),
+        cases=data.get("cases"),
+        uses={name: others[name] for name in data.get("uses", ()) if name in others},
+    )
+    _check_names(component)
+    return component
+
+
+def read_rules(file: YamlFile, others: Collection[str] = ()) -> dict[str, Rule]:
+    """Return the rules of a spec. Raises SpecError where one is not tied to the mistakes.
+
+    others  mistakes of other specs that rules of this one may catch, as COMPONENT.MISTAKE
+    """
+    data = file.data
+    rules = {}
+    for name, entry in data["rules"].items():
+        (level,) = entry.keys() & {"must", "should", "may"}
+        for caught in entry["catches"]:
+            if caught not in data["mistakes"] and caught not in others:
+                raise file.error(f"{name} catches {caught}, which is not a mistake.", "rules", name)
+        catches = tuple(c if "." in c else f"{data['id']}.{c}" for c in entry["catches"])
+        rules[name] = Rule(f"{data['id']}.{name}", level, entry[level], entry["source"], catches)
+    caught_by_any = {caught for rule in rules.values() for caught in rule.catches}
+    for name in data["mistakes"]:
+        if f"{data['id']}.{name}" not in caught_by_any:
+            raise file.error(f"no rule catches {name}. Name it in the rule that it breaks.", "mistakes", name)
+    return rules
+
+
+def _check_names(component: Component) -> None:
+    file = component.file
+    if component.id != file.path.stem:
+        raise file.error(f"the id is {component.id}, but the file is {file.path.name}. Name them alike.", "id")
+    for missing in set(file.data.get("uses", ())) - component.uses.keys():
+        raise file.error(f"uses {missing}, which is not a component.", "uses")
+    sections: dict[str, Mapping[str, Any]] = {
+        "inputs": component.inputs,
+        "constants": component.constants,
+        "equations": component.equations,
+    }
+    taken = dict.fromkeys([*FUNCTIONS, *CONSTANTS], "a function or constant of the language")
+    taken |= dict.fromkeys([*SIZES, *TOLERANCE_NAMES], "a size or unit of the language")
+    for section, names in sections.items():
+        for name in names:
+            if name in taken:
+                raise file.error(f"{name} is already {taken[name]}. Choose another name.", section, name)
+            taken[name] = f"one of the {section}"
+
+    readable = {*component.inputs, *component.constants, *SIZES}
+    callable_names = {*FUNCTIONS, *component.uses}
+    used: set[str] = set()
+    for name, eq in component.equations.items():
+        _check_equation(component, eq, readable, callable_names, "equations", name)
+        used |= eq.names | eq.calls
+        readable = readable | {name}
+    if component.cases:
+        readable |= set(component.outputs)
+        for case, name in component.cases["equation"].items():
+            if name not in component.equations:
+                raise file.error(f"the case {case} is {name}, which is not an equation.", "cases", "equation", case)
+            used.add(name)
+    for name, eq in component.bounds.items():
+        _check_equation(component, eq, readable | set(TOLERANCE_NAMES), callable_names, "tolerance", "bound")
+        used |= eq.names
+    for name, mistake in component.mistakes.items():
+        for target, eq in mistake.instead.items():
+            at = ("mistakes", name, "instead", target)
+            if target in component.constants:
+                continue
+            if target not in component.equations:
+                raise file.error(f"{target} is neither an equation nor a constant of this spec.", *at)
+            above = set(list(component.equations)[: list(component.equations).index(target)])
+            allowed = {*component.inputs, *component.constants, *SIZES, *above}
+            _check_equation(component, eq, allowed, callable_names, *at)
+    for section, names in sections.items():
+        for name in names:
+            if name not in used and name not in component.outputs:
+                raise file.error(f"{name} is never used. Use it or leave it out.", section, name)
+    for name in component.outputs:
+        if name not in component.equations and not component.cases:
+            raise file.error(f"the output {name} has no equation.", "output", name)
+        if name not in component.bounds:
+            raise file.error(f"the output {name} has no tolerance.", "tolerance")
+    for name in component.bounds.keys() - component.outputs.keys():
+        raise file.error(f"there is a tolerance for {name}, which is not an output.", "tolerance")
+    for missing in component.uses.keys() - used:
+        raise file.error(f"uses {missing}, but no equation calls it.", "uses")
+
+
+def _check_equation(
+    component: Component, eq: Equation, readable: set[str], callable_names: set[str], *at: str
+) -> None:
+    for name in sorted(eq.names - readable):
+        raise component.file.error(
+            f"{name} in {eq.text!r} is not known here. An equation reads inputs, constants, sizes and the "
+            "equations above it.",
+            *at,
+        )
+    for name in sorted(eq.calls - callable_names):
+        raise component.file.error(f"{name} in {eq.text!r} is not a function of the language.", *at)

@@ -1,0 +1,184 @@
+"""How components make a model: the wiring of `specs/model/gpt2.yaml`, laid out for a number of blocks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llorch_core.spec.component import Component, Config, Rule, check_form, read_rules, schema
+from llorch_core.spec.errors import SpecError
+from llorch_core.spec.language import Equation
+from llorch_core.spec.yaml_file import YamlFile, read_yaml
+
+
+@dataclass(frozen=True)
+class Node:
+    """One component at one place: which tensors it reads, and which checkpoints it makes."""
+
+    component: Component
+    layer: int
+    sources: Mapping[str, str]  # input of the component: name of a tensor
+    makes: Mapping[str, str]  # checkpoint: output of the component
+
+
+@dataclass(frozen=True)
+class Rewiring:
+    """A mistake of the model: other sources for a step, or a policy of the engine."""
+
+    id: str
+    instead: Mapping[str, Mapping[str, str]]
+    policy: str | None
+    symptom: str
+    seen_in: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The spec of the whole model, with the components that it wires together."""
+
+    id: str
+    title: str
+    purpose: str
+    source: tuple[str, ...]
+    components: Mapping[str, Component]
+    config: Mapping[str, Mapping[str, Any]]
+    weights: Mapping[str, tuple[Equation, ...]]
+    tied: Mapping[str, str]
+    rules: Mapping[str, Rule]
+    mistakes: Mapping[str, Rewiring]
+    file: YamlFile
+
+    def nodes(self, n_layer: int, mistake: str | None = None) -> list[Node]:
+        """Return every component of a model with `n_layer` blocks, in the order of the data flow."""
+        instead = self.mistakes[mistake].instead if mistake else {}
+        steps: list[Mapping[str, Any]] = self.file.data["steps"]
+        in_block = [step for step in steps if any("h.N." in name for name in step["makes"])]
+        first = steps.index(in_block[0])
+        layout = [(step, 0) for step in steps[:first]]
+        layout += [(step, n) for n in range(n_layer) for step in in_block]
+        layout += [(step, n_layer - 1) for step in steps[first + len(in_block) :]]
+        nodes = []
+        for step, n in layout:
+            changed = {k: v for made in step["makes"] for k, v in instead.get(made, {}).items()}
+            sources = {name: place(source, n, n_layer) for name, source in {**step["from"], **changed}.items()}
+            makes = {place(name, n, n_layer): output for name, output in step["makes"].items()}
+            nodes.append(Node(self.components[step["by"]], n, sources, makes))
+        return nodes
+
+    def weight_shapes(self, config: Config) -> dict[str, tuple[int, ...]]:
+        """Return the name and shape of every tensor of the model."""
+        sizes = {name: float(value) for name, value in config.items() if isinstance(value, int)}
+        names = [(n, name) for name in self.weights for n in range(config["n_layer"] if "h.N." in name else 1)]
+        return {
+            name.replace("h.N.", f"h.{n}."): tuple(int(size.run(sizes)) for size in self.weights[name])
+            for n, name in names
+        }
+
+    def read_config(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what `config.NAME` stands for, from config.json and the defaults of the spec."""
+        config: dict[str, Any] = {}
+        for name, entry in self.config.items():
+            value = data.get(entry["file"])
+            if value is None:
+                if "default" not in entry:
+                    raise SpecError(f"config.json does not give {entry['file']}: {entry['meaning']}.")
+                value = entry["default"]
+            if isinstance(value, str) and not value.isidentifier():
+                value = int(Equation(value).run(config))
+            config[name] = value
+        config["head_dim"] = config["n_embd"] // config["n_head"]
+        return config
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """What the spec says of the config where nothing else does; sizes are left out."""
+        entries = {name: e["default"] for name, e in self.config.items() if "default" in e}
+        return {name: value for name, value in entries.items() if name != "n_inner"}
+
+    def mistake_ids(self) -> list[str]:
+        """Return the id of every mistake of the model and its components: COMPONENT.MISTAKE."""
+        parts = [*self.components.values(), self]
+        return [mistake.id for part in parts for mistake in part.mistakes.values()]
+
+    def all_rules(self) -> dict[str, Rule]:
+        """Return every rule by its id, components first in the order of the data flow."""
+        parts: list[Component | ModelSpec] = [*self.components.values(), self]
+        return {rule.id: rule for part in parts for rule in part.rules.values()}
+
+
+def place(name: str, layer: int, n_layer: int) -> str:
+    """Return the name of a tensor for one block: h.N.in of block 3 is h.2.out, of block 0 embed."""
+    name = name.replace("h.last.", f"h.{n_layer - 1}.").replace("h.N.", f"h.{layer}.")
+    if (found := re.fullmatch(r"h\.(\d+)\.in", name)) is not None:
+        return f"h.{int(found[1]) - 1}.out" if int(found[1]) else "embed"
+    return name
+
+
+def read_model(path: Path, schemas: Path, components: Mapping[str, Component]) -> ModelSpec:
+    """Read the wiring and check that it fits the components. Raises SpecError with file and line."""
+    file = read_yaml(path)
+    check_form(file, schema(schemas, "model"))
+    data = file.data
+    known = {f"{c.id}.{name}" for c in components.values() for name in c.mistakes}
+    mistakes = {
+        name: Rewiring(
+            id=f"{data['id']}.{name}",
+            instead=entry.get("instead", {}),
+            policy=entry.get("policy"),
+            symptom=entry["symptom"],
+            seen_in=tuple(entry.get("seen_in", ())),
+        )
+        for name, entry in data["mistakes"].items()
+    }
+    model = ModelSpec(
+        id=data["id"],
+        title=data["title"],
+        purpose=data["purpose"],
+        source=tuple(data["source"]),
+        components=components,
+        config=data["config"],
+        weights={name: tuple(Equation(str(size)) for size in shape) for name, shape in data["weights"].items()},
+        tied=data["tied"],
+        rules=read_rules(file, known),
+        mistakes=mistakes,
+        file=file,
+    )
+    _check_wiring(model)
+    return model
+
+
+def _check_wiring(model: ModelSpec) -> None:
+    file = model.file
+    steps = file.data["steps"]
+    made = {name for step in steps for name in step["makes"]}
+    past = {f"past.{name}" for name in made}
+    sources = {*made, *past, *model.weights, "ids", "n_past", "h.N.in", "h.last.out", "h.last.in"}
+    for i, step in enumerate(steps):
+        if step["by"] not in model.components:
+            raise file.error(f"{step['by']} is not a component.", "steps", i, "by")
+        component = model.components[step["by"]]
+        if step["from"].keys() != component.inputs.keys():
+            wanted, got = ", ".join(component.inputs), ", ".join(step["from"])
+            raise file.error(f"{component.id} reads {wanted}; the step gives {got}.", "steps", i, "from")
+        for name, source in step["from"].items():
+            if source not in sources:
+                raise file.error(f"{source} is not a tensor of the model.", "steps", i, "from", name)
+        for name, output in step["makes"].items():
+            if output not in component.outputs:
+                raise file.error(f"{component.id} has no output {output}.", "steps", i, "makes", name)
+            if name not in component.appears_as and not component.id.startswith("cache"):
+                text = f"{name} is made by {component.id}, whose spec does not list it in appears_as."
+                raise file.error(text, "steps", i, "makes", name)
+    for component in model.components.values():
+        for name in component.appears_as:
+            if name not in made:
+                raise component.file.error(f"{name} is not made by any step of {file.path.name}.", "appears_as")
+    for name, mistake in model.mistakes.items():
+        for target, changed in mistake.instead.items():
+            inputs = {key for step in steps if target in step["makes"] for key in step["from"]}
+            for key in changed:
+                if key not in inputs:
+                    raise file.error(f"no step makes {target} from {key}.", "mistakes", name, "instead", target)

@@ -1,0 +1,74 @@
+"""Where the specs, features and steps are, and the specs loaded from there."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from llorch_core.spec.component import Component, read_component
+from llorch_core.spec.difference import MISTAKE_MARGIN, PRECISIONS, shares
+from llorch_core.spec.errors import SpecError
+from llorch_core.spec.model import ModelSpec, read_model
+from llorch_core.spec.oracle import random_oracle
+from llorch_core.spec.trial import SIZES, check_component
+
+# Components in the order of the data flow; a spec that is not named here is not run.
+ORDER = (
+    "embedding", "layer_norm", "qkv", "cache", "attention_scores", "attention_weights", "attention_context",
+    "attention_output", "residual", "activation", "mlp", "logits", "last_position", "argmax",
+    "repetition_penalty", "temperature", "top_k", "top_p", "draw",
+)  # fmt: skip
+
+
+def suite_folder() -> Path:
+    """Return the folder that holds specs, features and steps: the checkout's, or the installed package's."""
+    package = Path(__file__).parents[1]
+    checkout = package.parent
+    return checkout if (checkout / "specs" / "components").is_dir() else package / "suite"
+
+
+@cache
+def load_specs(folder: Path | None = None) -> ModelSpec:
+    """Load every spec below `folder`, run it, and return the model that they make.
+
+    Raises SpecError, with file and line, at the first that is false or says nothing.
+    """
+    specs = folder or suite_folder() / "specs"
+    schemas = specs / "schema"
+    found = {path.stem: path for path in (specs / "components").glob("*.yaml")}
+    for name in sorted(found.keys() ^ set(ORDER)):
+        raise SpecError(f"{name} is {'not a file' if name not in found else 'not a component'} of the model.", specs)
+    components: dict[str, Component] = {}
+    for name in ORDER:
+        components[name] = read_component(found[name], schemas, components)
+    model = read_model(specs / "model" / "gpt2.yaml", schemas, components)
+    for component in components.values():
+        check_component(component, model.defaults)
+    check_model(model)
+    return model
+
+
+def check_model(model: ModelSpec) -> None:
+    """Run the wiring on a small random model. Raises SpecError where a wrong wiring changes nothing."""
+    config = {
+        **model.defaults,
+        **{name: SIZES[name] for name in ("n_embd", "n_head", "head_dim", "n_inner", "n_vocab", "n_ctx")},
+        "n_layer": 2,
+    }
+    chunks = [[3, 1, 4, 1, 5], [9, 2]]
+    oracle = random_oracle(model, config)
+    right = oracle.run(chunks)
+    bounds = {(w.step, w.checkpoint): w.bound for w in oracle.local(right, "float32")}
+    for name, mistake in model.mistakes.items():
+        if mistake.policy:
+            continue
+        wrong = random_oracle(model, config, mistake=mistake.id).run(chunks)
+        farthest = max(
+            float(shares(wrong[k][checkpoint], right[k][checkpoint], bound).max())
+            for (k, checkpoint), bound in bounds.items()
+        )
+        if not farthest > MISTAKE_MARGIN:
+            raise model.file.error(f"{name} changes nothing that a comparison could see.", "mistakes", name)
+
+
+__all__ = ["PRECISIONS", "check_model", "load_specs", "suite_folder"]
