@@ -12,7 +12,7 @@ from llorch_core.engine import layers
 from llorch_core.engine.cache import KVCache
 from llorch_core.engine.config import Config
 from llorch_core.engine.layers import Array, Ids
-from llorch_core.engine.weights import Block, Weights
+from llorch_core.engine.weights import MLP, Block, Weights
 
 Observer = Callable[[int, str, Array | Ids], None]
 """Called with the index of a sequence, the name of a checkpoint, and a copy of it to keep."""
@@ -56,11 +56,11 @@ def forward(
     for n, block in enumerate(weights.h):
         normed = layers.layer_norm(x, block.ln_1.weight, block.ln_1.bias, config.layer_norm_epsilon)
         show(f"h.{n}.ln_1", normed)
-        x = x + attention(block, config, n, normed, spans, caches, show, observer)
+        x = layers.residual(x, attention(block, config, n, normed, spans, caches, show, observer))
         show(f"h.{n}.mid", x)
         normed = layers.layer_norm(x, block.ln_2.weight, block.ln_2.bias, config.layer_norm_epsilon)
         show(f"h.{n}.ln_2", normed)
-        x = x + mlp(block, config, n, normed, show)
+        x = layers.residual(x, mlp(block.mlp, config.activation_function, n, normed, show))
         show(f"h.{n}.out", x)
     for cache, length in zip(caches, lengths, strict=True):
         cache.advance(length)
@@ -109,13 +109,15 @@ def attention(
     return out
 
 
-def mlp(block: Block, config: Config, n: int, x: Array, show: Callable[[str, Array], None]) -> Array:
-    """Widen x (T, n_embd) to n_inner, bend it, and narrow it again; to be added to the stream."""
-    c_fc, c_proj = block.mlp.c_fc, block.mlp.c_proj
-    fc = layers.projection(x, c_fc.weight, c_fc.bias)  # [T, n_inner]
+def mlp(weights: MLP, function: str, n: int, x: Array, show: Callable[[str, Array], None]) -> Array:
+    """Widen x (T, n_embd) to n_inner, bend it, and narrow it again; to be added to the stream.
+
+    function  name of the activation
+    """
+    fc = layers.projection(x, weights.c_fc.weight, weights.c_fc.bias)  # [T, n_inner]
     show(f"h.{n}.mlp.fc", fc)
-    act = layers.activation(fc, config.activation_function)
+    act = layers.activation(fc, function)
     show(f"h.{n}.mlp.act", act)
-    out = layers.projection(act, c_proj.weight, c_proj.bias)
+    out = layers.projection(act, weights.c_proj.weight, weights.c_proj.bias)
     show(f"h.{n}.mlp.out", out)
     return out

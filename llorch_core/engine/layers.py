@@ -138,6 +138,11 @@ def attention_context(probs: Array, values: Array) -> Array:
     return merge_heads(probs @ values)
 
 
+def residual(stream: Array, branch: Array) -> Array:
+    """Return stream + branch, both (T, n_embd): each of them once, unscaled. Spec: residual."""
+    return stream + branch
+
+
 def gelu_new(x: Array) -> Array:
     """GELU in the tanh form that GPT-2 was trained with. Source: Hendrycks and Gimpel 2016."""
     y = x * x

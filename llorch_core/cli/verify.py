@@ -1,0 +1,164 @@
+"""llorch verify: hold an engine to every rule of the specs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from llorch_core.check.compare import Comparison
+from llorch_core.engine.errors import UsageError
+from llorch_core.spec.suite import load_specs
+from llorch_core.subject.numpy_engine import NumpyEngine
+from llorch_core.subject.protocol import Subject
+from llorch_core.subject.spec_engine import SpecEngine
+from llorch_core.trace.run import count_scenarios, run_features
+from llorch_core.trace.session import Session
+from llorch_core.trace.verdict import Verdict, verdicts
+
+CONFORMS, DIVERGES, UNDECIDED = 0, 1, 2
+COLOURS = {"passed": "green", "not run": "yellow", "untested": "yellow"}  # everything else is red
+
+
+@click.command(epilog="Example: llorch verify --model path/to/gpt2 --component layer_norm")
+@click.option("--model", type=click.Path(path_type=Path), help="Model folder; default: the embedded model.")
+@click.option("--engine", default="numpy", show_default=True, help="numpy, spec, or spec:COMPONENT.MISTAKE.")
+@click.option("--component", help="Only the rules of this component, such as layer_norm.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+def command(model: Path | None, engine: str, component: str | None, as_json: bool) -> int:
+    """Hold an engine to every rule of the specs.
+
+    Runs every feature, compares every element, and prints a line for each rule: what it says, its
+    scenarios, the elements that were compared, the worst error as a share of its tolerance, and the
+    verdict. Exit code 0: it conforms; 1: it does not; 2: could not tell.
+    """
+    started = time.monotonic()
+    spec = load_specs()
+    parts = [*spec.components, spec.id]
+    if component is not None and component not in parts:
+        raise UsageError(f"there is no component {component}. There are: {', '.join(parts)}.")
+    subject = put_on_trial(engine, model)
+    talk = Console(stderr=True, soft_wrap=True)
+    total = count_scenarios(component)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=talk, transient=True, disable=not talk.is_terminal) as progress:
+        task = progress.add_task(f"verifying {subject.name}", total=total)
+
+        def ended(outcome: object) -> None:
+            progress.advance(task)
+
+        outcomes = run_features(Session(subject, spec), component, ended)
+    found = verdicts(spec, outcomes, component)
+    code = exit_code(found, len(outcomes), total)
+    seconds = time.monotonic() - started
+    if as_json:
+        click.echo(json.dumps(report(found, subject, code, seconds), indent=2, allow_nan=False))
+    else:
+        out = Console(highlight=False)
+        if not out.is_terminal:
+            out = Console(highlight=False, width=160, color_system=None)
+        print_report(out, found, subject, code, seconds)
+    return code
+
+
+def put_on_trial(engine: str, model: Path | None) -> Subject:
+    """Return the engine of that name, with the model in it."""
+    if engine == "numpy":
+        return NumpyEngine(model)
+    kind, _, mistake = engine.partition(":")
+    spec = load_specs()
+    if kind != "spec" or (mistake and mistake not in spec.mistake_ids()):
+        raise UsageError(
+            f"there is no engine {engine} (wanted numpy, spec, or spec:COMPONENT.MISTAKE).\n"
+            "`llorch spec show COMPONENT` lists the mistakes of a component."
+        )
+    return SpecEngine(spec, NumpyEngine(model).folder, mistake or None)
+
+
+def exit_code(found: list[Verdict], ran: int, total: int) -> int:
+    """Return 0 where every rule passed or was not run for a named reason, 1 where not, 2 for our own bugs."""
+    statuses = {verdict.status for verdict in found}
+    if "failed" in statuses:
+        return DIVERGES
+    if "error" in statuses or ran != total or not any(verdict.elements for verdict in found):
+        return UNDECIDED
+    return DIVERGES if statuses - {"passed", "not run"} else CONFORMS
+
+
+def report(found: list[Verdict], subject: Subject, code: int, seconds: float) -> dict[str, object]:
+    """Return the whole verdict as one JSON object."""
+    return {
+        "verdict": ("conforms", "diverges", "undecided")[code],
+        "engine": subject.name,
+        "model": subject.folder.name,
+        "rules": [verdict.as_json() for verdict in found],
+        "totals": totals(found),
+        "seconds": round(seconds, 3),
+    }
+
+
+def totals(found: list[Verdict]) -> dict[str, int]:
+    """Return how many rules there are of each status, and what was compared; a comparison counts once."""
+    outcomes = {id(outcome): outcome for verdict in found for outcome in verdict.outcomes}
+    counts = {"rules": len(found), "scenarios": len(outcomes)}
+    counts["elements"] = sum(c.elements for outcome in outcomes.values() for c in outcome.evidence)
+    for verdict in found:
+        counts[verdict.status] = counts.get(verdict.status, 0) + 1
+    return counts
+
+
+def print_report(out: Console, found: list[Verdict], subject: Subject, code: int, seconds: float) -> None:
+    """Print the table, what failed and where, and the totals."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("rule", no_wrap=True)
+    table.add_column("what it says", ratio=1)
+    table.add_column("scenarios", justify="right")
+    table.add_column("elements", justify="right")
+    table.add_column("worst/tolerance", justify="right")
+    table.add_column("verdict", no_wrap=True)
+    for verdict in found:
+        colour = COLOURS.get(verdict.status, "bold red")
+        table.add_row(
+            verdict.id,
+            escape(verdict.rule.text if verdict.rule else "a tag without a rule"),
+            str(len(verdict.outcomes)),
+            f"{verdict.elements:,}",
+            share(verdict.worst),
+            f"[{colour}]{verdict.status}[/]",
+        )
+    out.print(table)
+    for verdict in found:
+        for outcome in verdict.outcomes:
+            if outcome.status != "passed":
+                colour = COLOURS.get(outcome.status, "bold red")
+                out.print(f"\n[{colour}]{outcome.status}[/] {verdict.id}: {escape(outcome.title)}")
+                out.print(f"  {escape(outcome.file)}:{outcome.line}", style="dim")
+                out.print(f"  {escape(outcome.message)}")
+    counts = totals(found)
+    numbers = ", ".join(f"{counts[s]} {s}" for s in counts if s not in ("rules", "scenarios", "elements"))
+    word, colour = (("conforms", "green"), ("does not conform", "red"), ("could not tell", "yellow"))[code]
+    out.print(
+        f"\n[bold {colour}]{subject.name} with {escape(subject.folder.name)} {word}[/]: {counts['rules']} rules "
+        f"({numbers}), {counts['scenarios']} scenarios, {counts['elements']:,} elements compared, "
+        f"{seconds:.1f} s, exit code {code}"
+    )
+
+
+def share(worst: Comparison | None) -> str:
+    """Return the worst error in tolerances, as a person reads it."""
+    if worst is None:
+        return "–"
+    if worst.share == 0:
+        return "exact"
+    return f"{worst.share:.2f}" if worst.share < 1000 else "∞" if worst.share == float("inf") else f"{worst.share:.1e}"
+
+
+if __name__ == "__main__":
+    sys.exit(command())

@@ -1,0 +1,55 @@
+"""behave's hooks: they open and close the record of each scenario, and fail those that compare nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llorch_core.trace.session import NotHereError, Outcome, Session
+
+SESSION = "session"  # the entry of behave's userdata that holds the run; plain `behave` makes its own
+
+
+def before_all(context: Any) -> None:
+    """Take the session of `llorch verify`, or put our own engine with the embedded model on trial."""
+    session = context.config.userdata.get(SESSION)
+    if session is None:
+        from llorch_core.subject.numpy_engine import NumpyEngine
+
+        session = Session(NumpyEngine())
+    context.session = session
+
+
+def before_scenario(context: Any, scenario: Any) -> None:
+    """Open the record of a scenario. Its rules are its tags that have a dot."""
+    rules = tuple(str(tag) for tag in scenario.effective_tags if "." in tag)
+    outcome = Outcome(tuple(sorted(rules)), scenario.name, scenario.filename, scenario.line)
+    context.session.outcomes.append(outcome)
+
+
+def after_step(context: Any, step: Any) -> None:
+    """Keep the message of a step that failed; one that lacks something is not run, and named."""
+    outcome = context.session.outcomes[-1]
+    if isinstance(step.exception, NotHereError):
+        outcome.status, outcome.message = "not run", str(step.exception)
+        context.scenario.skip(str(step.exception))
+    elif step.exception is not None:
+        outcome.message = str(step.exception) or type(step.exception).__name__
+    elif step.status.name in ("undefined", "pending"):
+        outcome.message = f"no step is written for: {step.keyword} {step.name}"
+
+
+def after_scenario(context: Any, scenario: Any) -> None:
+    """Close the record: a scenario that passed and compared nothing is a stub, and fails."""
+    outcome = context.session.outcomes[-1]
+    status = scenario.status.name
+    if outcome.status == "not run" or status == "skipped":
+        outcome.status = "not run"
+    elif status == "passed":
+        if not sum(comparison.elements for comparison in outcome.evidence):
+            outcome.status, outcome.message = "stub", "it passed without comparing a single element"
+            scenario.set_status("failed")
+    else:
+        outcome.status = "failed" if status == "failed" else "error"
+        unwritten = [s.name for s in scenario.all_steps if s.status.name == "undefined"]
+        outcome.message = outcome.message or f"no step is written for: {', '.join(unwritten)}"
+    context.session.on_scenario(outcome)

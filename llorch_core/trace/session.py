@@ -1,0 +1,194 @@
+"""One run of the features against one engine: what was asked, what was compared, what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+
+from llorch_core.check.compare import Comparison, MismatchError, compare, everywhere, local, require
+from llorch_core.spec.difference import PRECISIONS
+from llorch_core.spec.errors import SpecError
+from llorch_core.spec.model import ModelSpec
+from llorch_core.spec.oracle import Oracle, Step, read_oracle
+from llorch_core.spec.suite import load_specs, suite_folder
+from llorch_core.subject.dump import read_dump
+from llorch_core.subject.protocol import Array, Chunks, Subject
+
+Result = TypeVar("Result")
+READING = 32  # positions of the standard reading, where the model has as many
+
+
+class NotHereError(Exception):
+    """A scenario needs something that this machine, model or engine does not have; it is named."""
+
+
+@dataclass
+class Outcome:
+    """What one scenario did: which rules it is about, what it compared, and how it ended."""
+
+    rules: tuple[str, ...]
+    title: str
+    file: str
+    line: int
+    evidence: list[Comparison] = field(default_factory=list)
+    status: str = "passed"
+    message: str = ""
+
+
+class Session:
+    """An engine on trial, with everything that scenarios share.
+
+    subject   the engine
+    spec      the specs that it is held to
+    outcomes  one for each scenario that ran, in order
+    """
+
+    def __init__(self, subject: Subject, spec: ModelSpec | None = None) -> None:
+        self.subject = subject
+        self.spec = spec or load_specs()
+        self.outcomes: list[Outcome] = []
+        self._rounding: dict[str, Array] = {}
+        self.on_scenario: Callable[[Outcome], None] = lambda outcome: None
+
+    @cached_property
+    def oracle(self) -> Oracle:
+        """The same model in float64, from the specs; read by code that is not the engine's."""
+        return read_oracle(self.spec, self.subject.folder)
+
+    @contextmanager
+    def trial(self) -> Iterator[None]:
+        """Run the engine; whatever it raises is its own fault, and a mismatch."""
+        try:
+            yield
+        except (NotHereError, MismatchError, SpecError):
+            raise
+        except Exception as error:
+            raise MismatchError(f"the engine raised {type(error).__name__}: {error}") from error
+
+    def note(self, comparisons: Iterable[Comparison]) -> None:
+        """Keep comparisons as evidence of the scenario that runs, then require that they conform."""
+        comparisons = list(comparisons)
+        if not comparisons:
+            raise NotHereError(f"{self.subject.name} shows none of these checkpoints")
+        self.outcomes[-1].evidence += comparisons
+        require(comparisons)
+
+    # The standard reading: a prompt, a chunk, and single tokens. All code paths, and a past.
+
+    def ids(self, count: int, seed: int = 0) -> list[int]:
+        """Return `count` ids of the model's vocabulary, the same ones each time; one occurs twice."""
+        ids = np.random.default_rng([2019, seed]).integers(0, self.subject.config["n_vocab"], count)
+        ids[count // 2 :][:1] = ids[:1]
+        return [int(i) for i in ids]
+
+    @cached_property
+    def chunks(self) -> list[list[int]]:
+        """A half of the reading as a prompt, a quarter as a chunk, and up to three single tokens."""
+        count = min(READING, self.subject.config["n_ctx"])
+        ids, half, quarter = self.ids(count), count // 2, count // 4
+        chunks = [ids[:half], ids[half : half + quarter], *([i] for i in ids[half + quarter :][:3])]
+        return [chunk for chunk in chunks if chunk]
+
+    @cached_property
+    def record(self) -> list[Step]:
+        """What the engine records of the standard reading."""
+        with self.trial():
+            return self.subject.record(self.chunks)
+
+    @cached_property
+    def local(self) -> list[Comparison]:
+        """Every recorded checkpoint against its equations."""
+        return local(self.oracle, self.record, self.subject.precision)
+
+    @cached_property
+    def everywhere(self) -> list[Comparison]:
+        """Every recorded checkpoint against the oracle from the ids alone."""
+        return everywhere(self.oracle, self.record, self.subject.precision)
+
+    def rounding(self, chunks: Chunks) -> Array:
+        """Return how far the logits of two honest runs may be apart: twice the tolerance from the ids alone."""
+        key = str(chunks)
+        if key not in self._rounding:
+            bare: list[Step] = [{"ids": np.asarray(chunk), "logits": np.empty(0)} for chunk in chunks]
+            wanted = self.oracle.everywhere(bare, self.subject.precision)
+            self._rounding[key] = 2 * np.concatenate([w.bound for w in wanted])
+        return self._rounding[key]
+
+    @cached_property
+    def recorded_by_others(self) -> list[Step]:
+        """Tensors of this model that PyTorch recorded. Raises NotHereError where there are none."""
+        golden = suite_folder() / "specs" / "golden" / f"{self.subject.folder.name}.safetensors"
+        path = golden if golden.is_file() else self.subject.folder / "reference.safetensors"
+        if not path.is_file():
+            raise NotHereError(f"tensors that others recorded of this model ({path.name} in its folder)")
+        return read_dump(path)
+
+    def hold_recorded(self, got: Sequence[Step], relative: float) -> Iterator[Comparison]:
+        """Compare tensors with those that others recorded, to a share of each tensor's largest number."""
+        for k, step in enumerate(self.recorded_by_others):
+            for name, wanted in step.items():
+                finite = np.abs(wanted[np.isfinite(wanted)])
+                yield compare(name, got[k][name], wanted, relative * finite.max(initial=0.0), k)
+
+    # Components on their own: examples that a person can check.
+
+    def example(self, name: str, given: Mapping[str, Any]) -> Example:
+        """Run one component on hand-sized inputs, by the engine and by its equations."""
+        if name not in self.spec.components:
+            raise SpecError(f"{name} is not a component. There are: {', '.join(self.spec.components)}.")
+        component = self.spec.components[name]
+        config = {**self.spec.defaults, **{k: v for k, v in given.items() if k not in component.inputs}}
+        sizes = {k: int(v) for k, v in config.items() if k.startswith("n_")}
+        inputs: dict[str, Array] = {}
+        for key, value in given.items():
+            if key in component.inputs:
+                wanted = len(component.inputs[key].shape)
+                tensor = np.asarray(value, np.float64)
+                inputs[key] = tensor.reshape((1,) * (wanted - tensor.ndim) + tensor.shape)
+        sizes = component.sizes(inputs, sizes)
+        for key, entry in component.inputs.items():
+            if key not in inputs:
+                if entry.neutral is None:
+                    raise SpecError(f"{name} needs {key}: {entry.meaning}. Give it in the example.")
+                shape = tuple(int(size.run({k: float(v) for k, v in sizes.items()})) for size in entry.shape)
+                inputs[key] = np.full(shape, entry.neutral)
+        inputs = {key: x.astype(np.float32).astype(np.float64) for key, x in inputs.items()}
+        layer = int(config.get("layer", 0))
+        with self.trial():
+            got = self.subject.component(name, inputs, config, layer, sizes)
+        wanted_names = [*component.outputs, *(f"bound {output}" for output in component.outputs)]
+        precision = PRECISIONS[self.subject.precision]
+        right = component.run(wanted_names, inputs, config, layer=layer, sizes=sizes, precision=precision)
+        return Example(name, got, right)
+
+
+@dataclass
+class Example:
+    """What the engine and the equations made of the same inputs."""
+
+    component: str
+    got: Mapping[str, Array]
+    right: Mapping[str, Array]
+
+    def compare(self, output: str | None, by_hand: Array, rounding: float) -> Comparison:
+        """Compare an output with numbers worked out by hand, rounded to `rounding`.
+
+        Raises SpecError where the equations themselves do not give these numbers.
+        """
+        outputs = [name for name in self.right if not name.startswith("bound ")]
+        name = output or outputs[0]
+        if name not in outputs or (output is None and len(outputs) > 1):
+            raise SpecError(f"{self.component} returns {', '.join(outputs)}; name one of them.")
+        right, bound = self.right[name], self.right[f"bound {name}"]
+        if by_hand.size != right.size:
+            raise SpecError(f"{self.component}.{name} is {list(right.shape)}, the example gives {by_hand.size} numbers.")
+        by_hand = by_hand.reshape(right.shape)
+        agreed = compare(f"{self.component}.{name}", right, by_hand, bound + rounding)
+        if not agreed.conforms:
+            raise SpecError(f"the equations do not give the numbers of the example: {agreed}.")
+        return compare(f"{self.component}.{name}", self.got[name], by_hand, bound + rounding)
