@@ -88,6 +88,10 @@ class Component:
                     sizes.setdefault(symbol.text, size)
         if {"n_head", "head_dim"} <= sizes.keys():
             sizes.setdefault("n_embd", sizes["n_head"] * sizes["head_dim"])
+        if {"n_head", "n_embd"} <= sizes.keys():
+            sizes.setdefault("head_dim", sizes["n_embd"] // sizes["n_head"])
+        if {"P", "T"} <= sizes.keys():
+            sizes.setdefault("S", sizes["P"] + sizes["T"])
         for name, tensor in inputs.items():
             wanted = resolve(self.inputs[name].shape, sizes)
             if wanted != np.shape(tensor):
