@@ -54,7 +54,7 @@ def watch(model: GPT2LMHeadModel, seen: Step) -> None:
     """Hook the modules, so that each call of the model puts its tensors into `seen`, without batch axis."""
 
     def keep_output(name: str, module: torch.nn.Module) -> None:
-        module.register_forward_hook(lambda _, args, output: seen.update({name: output[0].clone()}))
+        module.register_forward_hook(lambda _, args, out: seen.update({name: as_tensor(out)[0].clone()}))
 
     def keep_input(name: str, module: torch.nn.Module) -> None:
         module.register_forward_pre_hook(lambda _, args: seen.update({name: args[0][0].clone()}))
@@ -70,9 +70,7 @@ def watch(model: GPT2LMHeadModel, seen: Step) -> None:
         keep_output(f"h.{n}.mlp.fc", block.mlp.c_fc)
         keep_output(f"h.{n}.mlp.act", block.mlp.act)
         keep_output(f"h.{n}.mlp.out", block.mlp.c_proj)
-        block.register_forward_hook(
-            lambda _, args, output, name=f"h.{n}.out": seen.update({name: as_tensor(output)[0].clone()})
-        )
+        keep_output(f"h.{n}.out", block)
     keep_output("ln_f", model.transformer.ln_f)
 
 
@@ -140,9 +138,15 @@ def main() -> None:
     parser.add_argument("--decode", type=int, default=2, metavar="K", help="single-token steps (2)")
     options = parser.parse_args()
 
-    model = GPT2LMHeadModel.from_pretrained(
-        options.folder, dtype=torch.float64, attn_implementation="eager", local_files_only=True
-    ).eval()
+    model, loading = GPT2LMHeadModel.from_pretrained(
+        options.folder,
+        dtype=torch.float64,
+        attn_implementation="eager",
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    if any(loading.values()):  # transformers would go on, with random numbers for what is missing
+        sys.exit(f"{options.folder}: not every tensor is in its place: {loading}")
     ids = options.ids or transformers.GPT2Tokenizer.from_pretrained(options.folder).encode(options.prompt)
     steps = record(model, ids, options.decode)
     difference = check(model, steps)

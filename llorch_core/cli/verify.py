@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 
@@ -158,7 +157,3 @@ def share(worst: Comparison | None) -> str:
     if worst.share == 0:
         return "exact"
     return f"{worst.share:.2f}" if worst.share < 1000 else "∞" if worst.share == float("inf") else f"{worst.share:.1e}"
-
-
-if __name__ == "__main__":
-    sys.exit(command())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,7 @@ def run_features(
         "--no-logcapture",
         "--no-color",
     ]
+    logging.getLogger("behave").setLevel(logging.ERROR)  # it warns of each scenario that is not run; we name them
     config = Configuration(arguments, load_config=False)
     config.userdata[SESSION] = session
     Runner(config).run()
