@@ -91,7 +91,7 @@ class Oracle:
                     value, bound = made[checkpoint]
                     if checkpoint in recorded:
                         yield Wanted(k, checkpoint, node.component.id, value, bound)
-                    else:
+                    if np.shape(step.get(checkpoint)) != value.shape:  # not recorded, or not usable
                         step[checkpoint] = value
             steps.append(step)
 
