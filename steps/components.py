@@ -23,7 +23,7 @@ def number(text):
 
 
 def rounding(text):
-    """Return half a unit of the last place where numbers have six decimals or more; shorter ones are exact."""
+    """Return half a unit of the last place of numbers with six decimals or more; shorter ones are exact."""
     decimals = [len(d) for d in re.findall(r"\.(\d{6,})", text)]
     return 0.5 * 10.0 ** -max(decimals) if decimals else 0.0
 
@@ -35,7 +35,9 @@ def given_one(context, component, name, value):
 
 @when("{component:Name} is given")
 def given_table(context, component):
-    context.example = context.session.example(component, {row["input"]: number(row["value"]) for row in context.table})
+    context.example = context.session.example(
+        component, {row["input"]: number(row["value"]) for row in context.table}
+    )
 
 
 @then("it returns {value}")

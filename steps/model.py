@@ -9,7 +9,9 @@ from llorch_core.check.compare import compare
 
 def pattern(names):
     """Return what matches 'h.N.ln_1, h.N.ln_2 and ln_f', for every block N."""
-    return re.compile("|".join(re.escape(n).replace(r"h\.N\.", r"h\.\d+\.") for n in re.split(r", | and ", names)))
+    return re.compile(
+        "|".join(re.escape(n).replace(r"h\.N\.", r"h\.\d+\.") for n in re.split(r", | and ", names))
+    )
 
 
 @when("the model reads a prompt, a chunk and single tokens")
@@ -74,7 +76,9 @@ def exchanged(context):
 
 @then("no earlier row of any checkpoint changes a bit")
 def rows_kept(context):
-    names = [n for n in context.before if n.endswith((".ln_1", ".ln_2", ".out", ".mid", "ln_f", "embed", "logits"))]
+    names = [
+        n for n in context.before if n.endswith((".ln_1", ".ln_2", ".out", ".mid", "ln_f", "embed", "logits"))
+    ]
     context.session.note(
         compare(name, after[name][:j], context.before[name][:j])
         for j, after in enumerate(context.after)
@@ -108,7 +112,9 @@ def rows_same(context):
 def read_batch(context, lengths):
     session = context.session
     most = session.subject.config["n_ctx"]
-    context.prompts = [session.ids(min(int(n), most), seed) for seed, n in enumerate(re.split(r", | and ", lengths))]
+    context.prompts = [
+        session.ids(min(int(n), most), seed) for seed, n in enumerate(re.split(r", | and ", lengths))
+    ]
     with session.trial():
         context.batch = session.subject.batch(context.prompts)
 

@@ -70,4 +70,6 @@ def test_one_broken_line_fails_the_right_rule_and_blames_nothing_before_it(copy,
         path.write_text(source)
     assert code == 1
     assert rule in failed, failed
-    assert failed[0].split(".")[0] == rule.split(".")[0], failed  # nothing before it in the data flow is blamed
+    assert failed[0].split(".")[0] == rule.split(".")[0], (
+        failed
+    )  # nothing before it in the data flow is blamed

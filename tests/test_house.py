@@ -1,4 +1,4 @@
-"""The house: rooms import what the design allows, every rule is shown, and installed is as good as checked out."""
+"""The house: rooms import what the design allows, every rule is shown, and a wheel is complete."""
 
 import ast
 import subprocess
@@ -24,10 +24,11 @@ ROOMS = {  # room: the rooms that it may import
     "models": set(),
     "cli": {"engine", "spec", "check", "subject", "diagnosis", "trace", "gate", "postmortem", "server"},
 }
-TOP_LEVEL = (
-    "features steps specs llorch_core tests tools docs examples pyproject.toml README.md CHANGELOG.md LICENSE "
-    "Makefile constraints.txt environment.py .ci .github .gitignore"
-).split()
+TOP_LEVEL = {
+    *("features", "steps", "specs", "llorch_core", "tests", "tools", "docs", "examples", ".ci", ".github"),
+    *("pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "Makefile", "constraints.txt"),
+    *("environment.py", ".gitignore"),
+}
 
 
 def imports(path):
@@ -45,20 +46,23 @@ def imports(path):
     return rooms
 
 
-@pytest.mark.parametrize("room", sorted(p.name for p in (ROOT / "llorch_core").iterdir() if p.is_dir() and p.name != "__pycache__"))
+@pytest.mark.parametrize(
+    "room", sorted(p.name for p in (ROOT / "llorch_core").iterdir() if p.is_dir() and p.name != "__pycache__")
+)
 def test_a_room_imports_only_what_the_design_allows(room):
     for path in (ROOT / "llorch_core" / room).rglob("*.py"):
         assert imports(path) <= ROOMS[room] | {room}, path
 
 
 def test_the_oracle_shares_no_code_with_the_engine():
-    code = "import llorch_core.spec.suite, sys; print([m for m in sys.modules if m.startswith('llorch_core.engine')])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout == "[]\n"
+    code = "import llorch_core.spec.suite, sys; print([m for m in sys.modules if 'engine' in m])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert ran.stdout == "[]\n"
 
 
 def test_nothing_stands_at_the_top_without_a_reason():
     tracked = subprocess.run(["git", "ls-files"], capture_output=True, text=True, cwd=ROOT, check=True).stdout
-    assert {line.split("/")[0] for line in tracked.splitlines()} <= set(TOP_LEVEL)
+    assert {line.split("/")[0] for line in tracked.splitlines()} <= TOP_LEVEL
 
 
 def test_every_rule_has_a_scenario_and_every_tag_has_a_rule():

@@ -152,7 +152,10 @@ def main() -> None:
         running = loss.item() if math.isinf(running) else 0.98 * running + 0.02 * loss.item()
         if (step + 1) % 200 == 0 or step + 1 == options.steps:
             held_out = mean_loss(model, valid, shape["n_ctx"])
-            print(f"step {step + 1:5d}  train {running:.4f}  held out {held_out:.4f}  {time.monotonic() - started:.0f} s", flush=True)
+            print(
+                f"step {step + 1:5d}  train {running:.4f}  held out {held_out:.4f}",
+                flush=True,
+            )
             if held_out < best[0]:
                 best = held_out, step + 1, running
                 weights = {

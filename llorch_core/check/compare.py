@@ -22,7 +22,7 @@ class Comparison:
     """One tensor, compared.
 
     what      name of the checkpoint, or of the output of a component
-    step      forward call; 0 is the prefill
+    step      forward call, 0 is the prefill; None for a component on its own
     elements  how many were compared: all of them
     outside   how many are past their tolerance
     share     the worst error, as a share of its tolerance: above 1 is wrong
@@ -30,7 +30,7 @@ class Comparison:
     """
 
     what: str
-    step: int
+    step: int | None
     elements: int
     outside: int
     share: float
@@ -45,17 +45,23 @@ class Comparison:
         return self.outside == 0 and not self.shapes
 
     def __str__(self) -> str:
-        place = f"step {self.step}, {self.what}" if self.step or "." in self.what else self.what
+        place = self.what if self.step is None else f"step {self.step}, {self.what}"
         if self.shapes:
             return f"{place}: {self.shapes}"
-        away = f"{self.share:,.2g} tolerances away" if np.isfinite(self.share) else "no tolerance reaches that far"
+        away = (
+            f"{self.share:,.2g} tolerances away"
+            if np.isfinite(self.share)
+            else "no tolerance reaches that far"
+        )
         return (
             f"{place} {list(self.index)}: got {self.got:.7g}, wanted {self.wanted:.7g}, {away}; "
             f"{self.outside:,} of {self.elements:,} elements are outside"
         )
 
 
-def compare(what: str, got: ArrayLike, wanted: ArrayLike, bound: ArrayLike = 0.0, step: int = 0) -> Comparison:
+def compare(
+    what: str, got: ArrayLike, wanted: ArrayLike, bound: ArrayLike = 0.0, step: int | None = None
+) -> Comparison:
     """Compare `got` with `wanted`, of the same shape, element by element.
 
     bound  how far apart two elements may be; 0 demands equal values, also of infinities

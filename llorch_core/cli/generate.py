@@ -18,16 +18,28 @@ if TYPE_CHECKING:
 @click.command(epilog='Example: llorch generate "To be, or not to be" --max-tokens 60 --seed 7')
 @click.argument("prompt", required=False)
 @click.option("--model", type=click.Path(path_type=Path), help="Model folder; default: the embedded model.")
-@click.option("--max-tokens", type=int, help="Most tokens to add; default: 128, or as many as there is room for.")
-@click.option("--temperature", type=float, default=0.8, show_default=True, help="0 takes the likeliest token.")
-@click.option("--top-k", type=int, default=0, show_default=True, help="Keep the k likeliest tokens; 0 keeps all.")
+@click.option(
+    "--max-tokens", type=int, help="Most tokens to add; default: 128, or as many as there is room for."
+)
+@click.option(
+    "--temperature", type=float, default=0.8, show_default=True, help="0 takes the likeliest token."
+)
+@click.option(
+    "--top-k", type=int, default=0, show_default=True, help="Keep the k likeliest tokens; 0 keeps all."
+)
 @click.option("--top-p", type=float, default=1.0, show_default=True, help="Keep the likeliest that reach p.")
-@click.option("--repetition-penalty", type=float, default=1.0, show_default=True, help="Above 1 avoids used tokens.")
+@click.option(
+    "--repetition-penalty", type=float, default=1.0, show_default=True, help="Above 1 avoids used tokens."
+)
 @click.option("--seed", type=int, help="Gives the same text again; default: a fresh one.")
 @click.option("--stop", multiple=True, help="End the text before this string; may be given more than once.")
-@click.option("--ids", is_flag=True, help="The prompt is token ids, such as 15496,13; for models without tokenizer.")
+@click.option(
+    "--ids", is_flag=True, help="The prompt is token ids, such as 15496,13; for models without tokenizer."
+)
 @click.option("--special", is_flag=True, help="Read <|endoftext|> in the prompt as the token, not as text.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object when all is done, instead of the text.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object when all is done, instead of the text."
+)
 def command(
     prompt: str | None,
     model: Path | None,
@@ -56,7 +68,9 @@ def command(
     gpt2 = load(model)
     prompt_ids = parse_ids(text) if ids else gpt2.encode(text, allow_special=special)
     started = time.monotonic()
-    pieces = gpt2.stream(prompt_ids, Sampling(temperature, top_k, top_p, repetition_penalty, sampler.seed), max_tokens, stop)
+    pieces = gpt2.stream(
+        prompt_ids, Sampling(temperature, top_k, top_p, repetition_penalty, sampler.seed), max_tokens, stop
+    )
     if not as_json and sys.stdout.isatty():
         click.secho(text, bold=True, nl=False)
     made = []
@@ -93,7 +107,9 @@ def read_prompt(prompt: str | None) -> str:
     if prompt not in (None, "-"):
         return str(prompt)
     if prompt is None and sys.stdin.isatty():
-        raise UsageError('there is no prompt (wanted a text).\nFor example: llorch generate "To be, or not to be"')
+        raise UsageError(
+            'there is no prompt (wanted a text).\nFor example: llorch generate "To be, or not to be"'
+        )
     data = sys.stdin.buffer.read()
     try:
         return data.decode().removesuffix("\n")

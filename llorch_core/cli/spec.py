@@ -30,7 +30,7 @@ def list_() -> None:
         table.add_column(column)
     for column in ("rules", "mistakes"):
         table.add_column(column, justify="right")
-    for part in [*spec.components.values(), spec]:
+    for part in parts(spec):
         appears_as = ", ".join(part.appears_as) if isinstance(part, Component) else ""
         table.add_row(part.id, part.title, appears_as, str(len(part.rules)), str(len(part.mistakes)))
     console().print(table)
@@ -61,11 +61,10 @@ def check(folder: Path | None) -> None:
     if folder is not None and not (folder / "components").is_dir():
         raise UsageError(f"{folder} holds no folder components (wanted a folder of specs).")
     spec = load_specs(folder)
-    parts = [*spec.components.values(), spec]
     equations = sum(len(component.equations) for component in spec.components.values())
-    rules, mistakes = (sum(len(getattr(part, what)) for part in parts) for what in ("rules", "mistakes"))
+    rules, mistakes = len(spec.all_rules()), len(spec.mistake_ids())
     click.echo(
-        f"{len(parts)} specs are well-formed and were run: {equations} equations, {rules} rules, {mistakes} "
+        f"{len(parts(spec))} specs are well-formed and were run: {equations} equations, {rules} rules, {mistakes} "
         "mistakes, each of them beyond its tolerance and caught by a rule"
     )
 
@@ -81,7 +80,14 @@ def weights() -> None:
         note = f"{spec.tied[name]} where tie_word_embeddings is true" if name in spec.tied else ""
         table.add_row(name, escape(show_shape(shape)), note)
     console().print(table)
-    click.echo("\nN counts the blocks from 0. All names may have the prefix transformer., but lm_head.weight.")
+    click.echo(
+        "\nN counts the blocks from 0. All names may have the prefix transformer., but lm_head.weight."
+    )
+
+
+def parts(spec: ModelSpec) -> list[Component | ModelSpec]:
+    """Return every spec, components first."""
+    return [*spec.components.values(), spec]
 
 
 def console() -> Console:
@@ -94,7 +100,9 @@ def show_component(out: Console, component: Component) -> None:
     """Print the card of one component."""
     head(out, component)
     section(
-        out, "inputs", {f"{name} {show_shape(entry.shape)}": entry.meaning for name, entry in component.inputs.items()}
+        out,
+        "inputs",
+        {f"{name} {show_shape(entry.shape)}": entry.meaning for name, entry in component.inputs.items()},
     )
     section(out, "constants", {name: str(value) for name, value in component.constants.items()})
     section(out, "equations", {name: equation.text for name, equation in component.equations.items()})

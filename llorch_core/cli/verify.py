@@ -156,4 +156,6 @@ def share(worst: Comparison | None) -> str:
         return "–"
     if worst.share == 0:
         return "exact"
-    return f"{worst.share:.2f}" if worst.share < 1000 else "∞" if worst.share == float("inf") else f"{worst.share:.1e}"
+    if worst.share == float("inf"):
+        return "∞"
+    return f"{worst.share:.2f}" if worst.share < 1000 else f"{worst.share:.1e}"

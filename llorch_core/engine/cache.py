@@ -23,18 +23,22 @@ class KVCache:
         self._keys = np.empty((n_layer, n_head, capacity, head_dim), np.float32)
         self._values = np.empty_like(self._keys)
 
+    def check_room(self, n_new: int) -> None:
+        """Raise UsageError where there is no room for `n_new` more positions."""
+        if self.n_past + n_new > self.capacity:
+            raise UsageError(
+                f"the cache has room for {self.capacity} positions, wanted {self.n_past + n_new}.\n"
+                "Ask for a larger capacity when the cache is made."
+            )
+
     def extend(self, layer: int, k: Array, v: Array) -> tuple[Array, Array]:
         """Write k and v (n_head, T, head_dim) behind the past of `layer`; return all that it holds.
 
         Returns views of keys and values, (n_head, S, head_dim) with S = n_past + T.
         Raises UsageError where the room does not suffice.
         """
+        self.check_room(k.shape[1])
         end = self.n_past + k.shape[1]
-        if end > self.capacity:
-            raise UsageError(
-                f"the cache has room for {self.capacity} positions, wanted {end}.\n"
-                "Ask for a larger capacity when the cache is made."
-            )
         self._keys[layer, :, self.n_past : end] = k
         self._values[layer, :, self.n_past : end] = v
         return self._keys[layer, :, :end], self._values[layer, :, :end]

@@ -42,7 +42,13 @@ class _Running:
     """A sequence that is not finished: its ids, its cache, and how its next token is chosen."""
 
     def __init__(
-        self, index: int, prompt: Ids, cache: KVCache, sampler: Sampler, text: TextStream | None, max_tokens: int
+        self,
+        index: int,
+        prompt: Ids,
+        cache: KVCache,
+        sampler: Sampler,
+        text: TextStream | None,
+        max_tokens: int,
     ) -> None:
         self.index, self.cache, self.sampler, self.text = index, cache, sampler, text
         self.chunk = prompt  # what the model has not read yet
@@ -141,6 +147,7 @@ def _check_prompt(ids: Ids, config: Config, max_tokens: int | None) -> int:
     if not isinstance(max_tokens, int) or isinstance(max_tokens, bool) or not 1 <= max_tokens <= room:
         raise UsageError(
             f"max_tokens is {max_tokens!r}, and a prompt of {len(ids)} tokens leaves room for {room} of the "
-            f"model's {config.n_ctx} positions (wanted 1 to {room}).\nLower max_tokens, or shorten the prompt."
+            f"model's {config.n_ctx} positions (wanted 1 to {room}).\n"
+            "Lower max_tokens, or shorten the prompt."
         )
     return max_tokens

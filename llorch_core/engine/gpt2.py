@@ -36,11 +36,14 @@ def forward(
     observer  sees every checkpoint of every sequence; whether there is one changes no bit
 
     Returns float32 (sum of T_i, n_vocab), or (number of sequences, n_vocab) for "last".
+    Raises UsageError where a cache has no room, before any work: no cache is changed.
     A row has the bits that it gets alone wherever BLAS gives a row of a matrix product the same
     bits whatever the number of rows; it does not promise to, and then it is equal to rounding.
     Spec: gpt2. Source: openai/gpt-2, src/model.py, model.
     """
     lengths = [len(chunk) for chunk in chunks]
+    for cache, length in zip(caches, lengths, strict=True):
+        cache.check_room(length)
     spans = [slice(start, end) for start, end in pairwise([0, *np.cumsum(lengths).tolist()])]
 
     def show(name: str, x: Array | Ids) -> None:

@@ -33,7 +33,8 @@ def embedding(ids: Ids, places: Ids, wte: Array, wpe: Array) -> Array:
     Returns float32 (T, n_embd), the residual stream.
     Spec: embedding. Source: openai/gpt-2, src/model.py, model.
     """
-    return wte[ids] + wpe[places]
+    x: Array = wte[ids] + wpe[places]
+    return x
 
 
 def layer_norm(x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
@@ -67,7 +68,7 @@ def merge_heads(x: Array) -> Array:
 
 def projection(x: Array, weight: Array, bias: Array) -> Array:
     """Return x @ weight + bias; weight is (in, out), as GPT-2's Conv1D stores it."""
-    y = x @ weight
+    y: Array = x @ weight
     y += bias
     return y
 
@@ -120,7 +121,7 @@ def attention_weights(scores: Array) -> Array:
     Returns (n_head, T, S). The largest score is subtracted first, so that nothing overflows.
     Spec: attention_weights. Source: Vaswani et al. 2017, section 3.2.1.
     """
-    shares = scores - scores.max(axis=-1, keepdims=True)
+    shares: Array = scores - scores.max(axis=-1, keepdims=True)
     np.exp(shares, out=shares)
     shares /= shares.sum(axis=-1, keepdims=True)
     return shares

@@ -171,11 +171,25 @@ class Model:
         stop_at_end_of_text: bool,
     ) -> Iterator[Piece]:
         return generate(
-            self.weights, self.config, self.tokenizer, prompts, samplers, max_tokens, stop, stop_at_end_of_text
+            self.weights,
+            self.config,
+            self.tokenizer,
+            prompts,
+            samplers,
+            max_tokens,
+            stop,
+            stop_at_end_of_text,
         )
 
     def _ids(self, prompt: Prompt) -> Ids:
-        ids = np.asarray(self.encode(prompt) if isinstance(prompt, str) else prompt)
+        row = self.encode(prompt) if isinstance(prompt, str) else prompt
+        try:
+            ids = np.asarray(row)
+        except ValueError:
+            raise UsageError(
+                "the prompt is rows of unequal lengths (wanted ids in one row).\n"
+                "Pass one prompt, or many to `generate_batch`."
+            ) from None
         if ids.size and not np.issubdtype(ids.dtype, np.integer):
             raise UsageError(f"the prompt is {ids.dtype} (wanted whole numbers, or text).\nPass token ids.")
         return ids.astype(np.int64)

@@ -145,7 +145,9 @@ class Component:
 
         results = {}
         for name in want:
-            equation = self.bounds[name.removeprefix("bound ")] if name.startswith("bound ") else Equation(name)
+            equation = (
+                self.bounds[name.removeprefix("bound ")] if name.startswith("bound ") else Equation(name)
+            )
             results[name] = compute(equation)
         return results
 
@@ -238,7 +240,8 @@ def read_component(path: Path, schemas: Path, others: Mapping[str, Component]) -
     }
     equations = {name: equation(text, "equations", name) for name, text in data["equations"].items()}
     outputs = {
-        name: tuple(equation(size, "output", name) for size in shape) for name, shape in data["output"].items()
+        name: tuple(equation(size, "output", name) for size in shape)
+        for name, shape in data["output"].items()
     }
     bound = data["tolerance"]["bound"]
     bounds = bound if isinstance(bound, dict) else dict.fromkeys(outputs, bound)
@@ -303,7 +306,9 @@ def read_rules(file: YamlFile, others: Collection[str] = ()) -> dict[str, Rule]:
 def _check_names(component: Component) -> None:
     file = component.file
     if component.id != file.path.stem:
-        raise file.error(f"the id is {component.id}, but the file is {file.path.name}. Name them alike.", "id")
+        raise file.error(
+            f"the id is {component.id}, but the file is {file.path.name}. Name them alike.", "id"
+        )
     for missing in set(file.data.get("uses", ())) - component.uses.keys():
         raise file.error(f"uses {missing}, which is not a component.", "uses")
     sections: dict[str, Mapping[str, Any]] = {
@@ -330,7 +335,9 @@ def _check_names(component: Component) -> None:
         readable |= set(component.outputs)
         for case, name in component.cases["equation"].items():
             if name not in component.equations:
-                raise file.error(f"the case {case} is {name}, which is not an equation.", "cases", "equation", case)
+                raise file.error(
+                    f"the case {case} is {name}, which is not an equation.", "cases", "equation", case
+                )
             used.add(name)
     for name, eq in component.bounds.items():
         _check_equation(component, eq, readable | set(TOLERANCE_NAMES), callable_names, "tolerance", "bound")

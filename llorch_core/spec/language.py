@@ -212,7 +212,9 @@ class Equation:
     @cached_property
     def _tree(self) -> ast.expr:
         if len(self.text) > MOST_CHARACTERS:
-            raise SpecError(f"an equation has {len(self.text):,} characters; {MOST_CHARACTERS:,} are allowed.")
+            raise SpecError(
+                f"an equation has {len(self.text):,} characters; {MOST_CHARACTERS:,} are allowed."
+            )
         try:
             tree = ast.parse(self.text.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -312,7 +314,9 @@ class Equation:
                 return
             case ast.Name() | ast.Load() | ast.Slice() | ast.Subscript():
                 return
-            case ast.Tuple() if any(isinstance(n, ast.Subscript) and n.slice is node for n in ast.walk(self._tree)):
+            case ast.Tuple() if any(
+                isinstance(n, ast.Subscript) and n.slice is node for n in ast.walk(self._tree)
+            ):
                 return
             case ast.BinOp() if type(node.op) in _BINARY:
                 return
@@ -329,7 +333,9 @@ class Equation:
             ):
                 wanted = FUNCTIONS.get(name, (-1, None))[0]
                 if wanted not in (-1, len(node.args)):
-                    raise SpecError(f"{name} in {self.text!r} wants {wanted} arguments, got {len(node.args)}.")
+                    raise SpecError(
+                        f"{name} in {self.text!r} wants {wanted} arguments, got {len(node.args)}."
+                    )
                 return
         raise SpecError(
             f"{ast.unparse(node) if isinstance(node, ast.expr) else type(node).__name__!r} in {self.text!r} is "

@@ -63,7 +63,9 @@ class ModelSpec:
         nodes = []
         for step, n in layout:
             changed = {k: v for made in step["makes"] for k, v in instead.get(made, {}).items()}
-            sources = {name: place(source, n, n_layer) for name, source in {**step["from"], **changed}.items()}
+            sources = {
+                name: place(source, n, n_layer) for name, source in {**step["from"], **changed}.items()
+            }
             makes = {place(name, n, n_layer): output for name, output in step["makes"].items()}
             nodes.append(Node(self.components[step["by"]], n, sources, makes))
         return nodes
@@ -71,7 +73,9 @@ class ModelSpec:
     def weight_shapes(self, config: Config) -> dict[str, tuple[int, ...]]:
         """Return the name and shape of every tensor of the model."""
         sizes = {name: float(value) for name, value in config.items() if isinstance(value, int)}
-        names = [(n, name) for name in self.weights for n in range(config["n_layer"] if "h.N." in name else 1)]
+        names = [
+            (n, name) for name in self.weights for n in range(config["n_layer"] if "h.N." in name else 1)
+        ]
         return {
             name.replace("h.N.", f"h.{n}."): tuple(int(size.run(sizes)) for size in self.weights[name])
             for n, name in names
@@ -140,7 +144,9 @@ def read_model(path: Path, schemas: Path, components: Mapping[str, Component]) -
         source=tuple(data["source"]),
         components=components,
         config=data["config"],
-        weights={name: tuple(Equation(str(size)) for size in shape) for name, shape in data["weights"].items()},
+        weights={
+            name: tuple(Equation(str(size)) for size in shape) for name, shape in data["weights"].items()
+        },
         tied=data["tied"],
         rules=read_rules(file, known),
         mistakes=mistakes,
@@ -175,10 +181,14 @@ def _check_wiring(model: ModelSpec) -> None:
     for component in model.components.values():
         for name in component.appears_as:
             if name not in made:
-                raise component.file.error(f"{name} is not made by any step of {file.path.name}.", "appears_as")
+                raise component.file.error(
+                    f"{name} is not made by any step of {file.path.name}.", "appears_as"
+                )
     for name, mistake in model.mistakes.items():
         for target, changed in mistake.instead.items():
             inputs = {key for step in steps if target in step["makes"] for key in step["from"]}
             for key in changed:
                 if key not in inputs:
-                    raise file.error(f"no step makes {target} from {key}.", "mistakes", name, "instead", target)
+                    raise file.error(
+                        f"no step makes {target} from {key}.", "mistakes", name, "instead", target
+                    )

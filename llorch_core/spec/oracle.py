@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import safetensors
 
-from llorch_core.spec.component import resolve
 from llorch_core.spec.difference import PRECISIONS
 from llorch_core.spec.errors import SpecError
 from llorch_core.spec.language import Tensor
@@ -53,7 +52,10 @@ class Oracle:
         self._maker = {checkpoint: node for node in self._nodes for checkpoint in node.makes}
 
     def run(
-        self, chunks: Sequence[Sequence[int]], jitter: np.random.Generator | None = None, precision: str = "float32"
+        self,
+        chunks: Sequence[Sequence[int]],
+        jitter: np.random.Generator | None = None,
+        precision: str = "float32",
     ) -> list[Step]:
         """Read the chunks one after the other, each with what came before it as its past.
 
@@ -120,7 +122,12 @@ class Oracle:
                     yield Wanted(k, checkpoint, node.component.id, value, np.broadcast_to(bound, value.shape))
 
     def _compute(
-        self, node: Node, checkpoints: list[str], steps: Sequence[Step], step: Step, precision: tuple[float, float]
+        self,
+        node: Node,
+        checkpoints: list[str],
+        steps: Sequence[Step],
+        step: Step,
+        precision: tuple[float, float],
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """Return value and bound of some checkpoints of a node, from the other tensors of the step."""
         component = node.component
@@ -131,7 +138,12 @@ class Oracle:
             for name, output in node.makes.items()
             if name in step and name not in checkpoints
         }
-        sizes = {**{k: v for k, v in self.config.items() if k in _SIZES}, "T": n_new, "P": n_past, "S": n_past + n_new}
+        sizes = {
+            **{k: v for k, v in self.config.items() if k in _SIZES},
+            "T": n_new,
+            "P": n_past,
+            "S": n_past + n_new,
+        }
         outputs = {name: node.makes[name] for name in checkpoints}
         results = component.run(
             [*outputs.values(), *(f"bound {output}" for output in outputs.values())],
@@ -193,11 +205,14 @@ def _decode(entry: Mapping[str, Any]) -> Tensor:
     return np.zeros(0)  # buffers that are no weights may have any dtype
 
 
-def random_oracle(spec: ModelSpec, config: Mapping[str, Any], seed: int = 0, mistake: str | None = None) -> Oracle:
+def random_oracle(
+    spec: ModelSpec, config: Mapping[str, Any], seed: int = 0, mistake: str | None = None
+) -> Oracle:
     """Return a model with random weights: gains away from 1, biases away from 0, rows of small variance."""
     rng = np.random.default_rng(seed)
     weights = {
-        name: rng.normal(0, 1 / np.sqrt(shape[0]) if len(shape) > 1 else 0.3, shape) + name.endswith("weight") * (len(shape) == 1)
+        name: rng.normal(0, 1 / np.sqrt(shape[0]) if len(shape) > 1 else 0.3, shape)
+        + name.endswith("weight") * (len(shape) == 1)
         for name, shape in spec.weight_shapes(config).items()
     }
     if config["tie_word_embeddings"]:

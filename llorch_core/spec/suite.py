@@ -37,7 +37,9 @@ def load_specs(folder: Path | None = None) -> ModelSpec:
     schemas = specs / "schema"
     found = {path.stem: path for path in (specs / "components").glob("*.yaml")}
     for name in sorted(found.keys() ^ set(ORDER)):
-        raise SpecError(f"{name} is {'not a file' if name not in found else 'not a component'} of the model.", specs)
+        raise SpecError(
+            f"{name} is {'not a file' if name not in found else 'not a component'} of the model.", specs
+        )
     components: dict[str, Component] = {}
     for name in ORDER:
         components[name] = read_component(found[name], schemas, components)

@@ -41,9 +41,12 @@ class NumpyEngine:
         cache = self.model.new_cache(sum(len(chunk) for chunk in chunks))
         steps: list[Step] = []
         for chunk in chunks:
-            step: Step = {}
-            self.model.logits(chunk, kv_cache=cache, observer=lambda _, key, x, step=step: step.update({key: x}))
-            steps.append(step)
+            steps.append({})
+
+            def observe(sequence: int, checkpoint: str, x: Array) -> None:
+                steps[-1][checkpoint] = x
+
+            self.model.logits(chunk, kv_cache=cache, observer=observe)
         return steps
 
     def logits(self, chunks: Chunks) -> list[Array]:

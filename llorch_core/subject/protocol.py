@@ -26,10 +26,17 @@ class Subject(Protocol):
     name: str
     folder: Path
     precision: str
-    config: Mapping[str, Any]
+
+    @property
+    def config(self) -> Mapping[str, Any]: ...
 
     def component(
-        self, name: str, inputs: Mapping[str, Array], config: Mapping[str, Any], layer: int, sizes: Mapping[str, int]
+        self,
+        name: str,
+        inputs: Mapping[str, Array],
+        config: Mapping[str, Any],
+        layer: int,
+        sizes: Mapping[str, int],
     ) -> dict[str, Array]:
         """Compute one component on its own; return each of its outputs by its name in the spec."""
 

@@ -32,12 +32,22 @@ class SpecEngine:
         self._policy = spec.mistakes[name].policy if part == spec.id else None
 
     def component(
-        self, name: str, inputs: Mapping[str, Array], config: Mapping[str, Any], layer: int, sizes: Mapping[str, int]
+        self,
+        name: str,
+        inputs: Mapping[str, Array],
+        config: Mapping[str, Any],
+        layer: int,
+        sizes: Mapping[str, int],
     ) -> dict[str, Array]:
         component = self.spec.components[name]
         part, _, mistake = (self.mistake or "").partition(".")
         return component.run(
-            component.outputs, inputs, config, layer=layer, sizes=sizes, mistake=mistake if part == name else None
+            component.outputs,
+            inputs,
+            config,
+            layer=layer,
+            sizes=sizes,
+            mistake=mistake if part == name else None,
         )
 
     def record(self, chunks: Chunks) -> list[Step]:
@@ -56,4 +66,6 @@ class SpecEngine:
     def batch(self, prompts: Chunks) -> Array:
         rows = np.concatenate([self.oracle.run([prompt])[0]["logits"] for prompt in prompts])
         lengths = np.array([len(prompt) for prompt in prompts], np.float64)
-        return self.component("last_position", {"logits": rows, "lengths": lengths}, self.config, 0, {})["out"]
+        return self.component("last_position", {"logits": rows, "lengths": lengths}, self.config, 0, {})[
+            "out"
+        ]

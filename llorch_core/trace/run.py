@@ -45,7 +45,9 @@ def run_features(
         "--no-logcapture",
         "--no-color",
     ]
-    logging.getLogger("behave").setLevel(logging.ERROR)  # it warns of each scenario that is not run; we name them
+    logging.getLogger("behave").setLevel(
+        logging.ERROR
+    )  # it warns of each scenario that is not run; we name them
     config = Configuration(arguments, load_config=False)
     config.userdata[SESSION] = session
     Runner(config).run()

@@ -94,12 +94,13 @@ def test_verify_refuses_a_folder_that_is_no_model(tmp_path):
     assert "config.json" in refused("verify", "--model", tmp_path)
 
 
-BROKEN = {
-    "a missing tensor": (lambda t: t.pop("transformer.h.1.mlp.c_fc.bias"), "h.1.mlp.c_fc.bias is missing"),
-    "a wrong shape": (lambda t: t.update({"transformer.ln_f.bias": t["transformer.ln_f.bias"][:-1]}), "ln_f.bias"),
-    "an unexpected tensor": (lambda t: t.update({"transformer.h.9.ln_1.bias": t["transformer.ln_f.bias"]}), "h.9.ln_1"),
-    "whole numbers": (lambda t: t.update({"transformer.ln_f.bias": t["transformer.ln_f.bias"].astype("int32")}), "I32"),
-}  # fmt: skip
+LAST = "transformer.ln_f.bias"
+BROKEN = {  # what is done to the tensors of the file, and what the message must name
+    "missing": (lambda t: t.pop(LAST), "ln_f.bias is missing"),
+    "wrong shape": (lambda t: t.update({LAST: t[LAST][:-1]}), "ln_f.bias"),
+    "unexpected": (lambda t: t.update({"transformer.h.9.ln_1.bias": t[LAST]}), "h.9.ln_1"),
+    "whole numbers": (lambda t: t.update({LAST: t[LAST].astype("int32")}), "I32"),
+}
 
 
 @pytest.mark.parametrize("command", [["verify", "--model"], ["generate", "hello", "--model"]])
@@ -192,7 +193,11 @@ def test_generate_refuses_what_cannot_be_done_before_any_work(arguments, named):
 
 def test_generate_refuses_input_that_is_no_text():
     ran = subprocess.run(
-        [sys.executable, "-m", "llorch_core", "generate"], input=b"\xff\xfe", capture_output=True, cwd=ROOT, timeout=60
+        [sys.executable, "-m", "llorch_core", "generate"],
+        input=b"\xff\xfe",
+        capture_output=True,
+        cwd=ROOT,
+        timeout=60,
     )
     assert ran.returncode == 2
     assert b"not UTF-8 at byte 0" in ran.stderr
@@ -287,7 +292,6 @@ def test_spec_check_refuses_a_folder_without_specs(tmp_path):
 
 
 def test_importing_the_command_line_imports_nothing_heavy():
-    code = "import llorch_core.cli, sys; print([m for m in ('numpy', 'behave', 'tiktoken', 'rich') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout == "[]\n"
-
-
+    code = "import llorch_core.cli, sys; print({'numpy', 'behave', 'tiktoken', 'rich'} & set(sys.modules))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert ran.stdout == "set()\n"

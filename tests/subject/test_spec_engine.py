@@ -33,7 +33,9 @@ def test_a_mistake_of_another_component_leaves_a_component_alone(tiny_folder):
 def test_a_policy_makes_the_record_differ_from_what_runs(tiny_folder, mistake):
     engine = SpecEngine(load_specs(), tiny_folder(), mistake)
     recorded = [step["logits"] for step in engine.record(CHUNKS)]
-    assert any(not np.array_equal(r, l) for r, l in zip(recorded, engine.logits(CHUNKS), strict=True))
+    assert any(
+        not np.array_equal(seen, ran) for seen, ran in zip(recorded, engine.logits(CHUNKS), strict=True)
+    )
 
 
 def test_without_a_mistake_the_record_is_what_runs(tiny_folder):
