@@ -48,7 +48,7 @@ def layer_norm(x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
     Returns an array of the shape and dtype of x.
     Spec: layer_norm. Source: Ba, Kiros and Hinton 2016, equation 3.
     """
-    centred = x - x.mean(axis=-1, keepdims=True)  # two passes: E[x²] - E[x]² cancels in float32
+    centred: Array = x - x.mean(axis=-1, keepdims=True)  # two passes: E[x²] - E[x]² cancels in float32
     variance = np.mean(centred * centred, axis=-1, keepdims=True)  # over n_embd, not n_embd - 1
     centred /= np.sqrt(variance + epsilon)
     centred *= weight

@@ -197,8 +197,8 @@ class Model:
     def _needs_tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:
             raise UsageError(
-                f"{self.folder} has no tokenizer files (wanted vocab.json and merges.txt, or encoder.json and "
-                "vocab.bpe).\nCopy them into the folder, or pass token ids instead of text."
+                f"{self.folder} has no tokenizer files (wanted vocab.json and merges.txt, or encoder.json "
+                "and vocab.bpe).\nCopy them into the folder, or pass token ids instead of text."
             )
         return self.tokenizer
 

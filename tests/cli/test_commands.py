@@ -35,10 +35,10 @@ def refused(*arguments, stdin=""):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["verify"], ["generate"], ["spec"], ["spec", "list"], ["spec", "show"], ["spec", "check"], ["spec", "weights"]]
-)  # fmt: skip
-def test_each_help_text_opens_with_a_sentence_and_ends_with_an_example(arguments):
-    ran = llorch(*arguments, "--help")
+    "command", ["", "verify", "generate", "spec", "spec list", "spec show", "spec check", "spec weights"]
+)
+def test_each_help_text_opens_with_a_sentence_and_ends_with_an_example(command):
+    ran = llorch(*command.split(), "--help")
     lines = [line.strip() for line in ran.stdout.splitlines() if line.strip()]
     assert ran.returncode == 0
     assert lines[1].endswith((".", ":")) or lines[2].endswith(".")
