@@ -62,10 +62,10 @@ def check(folder: Path | None) -> None:
         raise UsageError(f"{folder} holds no folder components (wanted a folder of specs).")
     spec = load_specs(folder)
     equations = sum(len(component.equations) for component in spec.components.values())
-    rules, mistakes = len(spec.all_rules()), len(spec.mistake_ids())
     click.echo(
-        f"{len(parts(spec))} specs are well-formed and were run: {equations} equations, {rules} rules, {mistakes} "
-        "mistakes, each of them beyond its tolerance and caught by a rule"
+        f"{len(parts(spec))} specs are well-formed and were run: {equations} equations, "
+        f"{len(spec.all_rules())} rules, {len(spec.mistake_ids())} mistakes, each of them beyond its "
+        "tolerance and caught by a rule"
     )
 
 

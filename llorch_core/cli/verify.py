@@ -144,9 +144,9 @@ def print_report(out: Console, found: list[Verdict], subject: Subject, code: int
     numbers = ", ".join(f"{counts[s]} {s}" for s in counts if s not in ("rules", "scenarios", "elements"))
     word, colour = (("conforms", "green"), ("does not conform", "red"), ("could not tell", "yellow"))[code]
     out.print(
-        f"\n[bold {colour}]{subject.name} with {escape(subject.folder.name)} {word}[/]: {counts['rules']} rules "
-        f"({numbers}), {counts['scenarios']} scenarios, {counts['elements']:,} elements compared, "
-        f"{seconds:.1f} s, exit code {code}"
+        f"\n[bold {colour}]{subject.name} with {escape(subject.folder.name)} {word}[/]: "
+        f"{counts['rules']} rules ({numbers}), {counts['scenarios']} scenarios, "
+        f"{counts['elements']:,} elements compared, {seconds:.1f} s, exit code {code}"
     )
 
 

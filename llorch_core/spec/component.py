@@ -125,12 +125,13 @@ class Component:
         Returns the wanted tensors by name.
         """
         instead = self.mistakes[mistake].instead if mistake else {}
+        inputs = {name: np.asarray(tensor, np.float64) for name, tensor in inputs.items()}
         known: dict[str, Any] = {**self.sizes(inputs, sizes or {}), **inputs}
         for name, constant in self.constants.items():
             known[name] = self._constant(name, instead.get(name, constant), config, layer)
         if precision:
             known["eps"], known["tiny"] = precision
-        known.update(given or {})
+        known.update({name: np.asarray(tensor, np.float64) for name, tensor in (given or {}).items()})
         equations = {**self.equations, **{k: v for k, v in instead.items() if k in self.equations}}
         if self.cases:
             equations["out"] = equations[self._case(self.cases, config)]
@@ -143,13 +144,12 @@ class Component:
             result: Tensor = equation.run(known, functions)
             return result
 
-        results = {}
-        for name in want:
-            equation = (
-                self.bounds[name.removeprefix("bound ")] if name.startswith("bound ") else Equation(name)
-            )
-            results[name] = compute(equation)
-        return results
+        def wanted(name: str) -> Tensor:
+            if name.startswith("bound "):
+                return compute(self.bounds[name.removeprefix("bound ")])
+            return np.asarray(known[name], np.float64) if name in known else compute(equations[name])
+
+        return {name: wanted(name) for name in want}
 
     def function(self, config: Config) -> Callable[..., Tensor]:
         """Return the component as a function of its inputs in order, for equations that call it."""
@@ -331,6 +331,7 @@ def _check_names(component: Component) -> None:
         _check_equation(component, eq, readable, callable_names, "equations", name)
         used |= eq.names | eq.calls
         readable = readable | {name}
+    computed = set(used)  # a tolerance may have equations of its own, but no inputs
     if component.cases:
         readable |= set(component.outputs)
         for case, name in component.cases["equation"].items():
@@ -339,7 +340,7 @@ def _check_names(component: Component) -> None:
                     f"the case {case} is {name}, which is not an equation.", "cases", "equation", case
                 )
             used.add(name)
-    for name, eq in component.bounds.items():
+    for eq in component.bounds.values():
         _check_equation(component, eq, readable | set(TOLERANCE_NAMES), callable_names, "tolerance", "bound")
         used |= eq.names
     for name, mistake in component.mistakes.items():
@@ -354,7 +355,7 @@ def _check_names(component: Component) -> None:
             _check_equation(component, eq, allowed, callable_names, *at)
     for section, names in sections.items():
         for name in names:
-            if name not in used and name not in component.outputs:
+            if name not in (used if section == "equations" else computed) and name not in component.outputs:
                 raise file.error(f"{name} is never used. Use it or leave it out.", section, name)
     for name in component.outputs:
         if name not in component.equations and not component.cases:

@@ -30,7 +30,7 @@ MOST_ELEMENTS = 2**28
 
 
 def _integer(value: Any, what: str) -> int:
-    if np.ndim(value) != 0 or float(value) != int(value):
+    if np.ndim(value) != 0 or not float(value).is_integer():
         raise SpecError(f"{what} must be a whole number, got {value}.")
     return int(value)
 
@@ -41,11 +41,11 @@ def _bounded(shape: tuple[int, ...]) -> None:
 
 
 def _matmul(a: Tensor, b: Tensor) -> Tensor:
-    a, b = np.asarray(a), np.asarray(b)
     if a.ndim and b.ndim > 1:
         batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
         _bounded((*batch, *a.shape[-2:-1], b.shape[-1]))
-    return a @ b
+    product: Tensor = np.matmul(a, b)
+    return product
 
 
 def _bounded_operator(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
@@ -79,7 +79,8 @@ def _split(x: Tensor, parts: Any, index: Any) -> Tensor:
     if n < 1 or not 0 <= i < n or x.shape[-1] % n:
         raise SpecError(f"cannot take part {i} of {n} from a last axis of {x.shape[-1]}.")
     width = x.shape[-1] // n
-    return x[..., i * width : (i + 1) * width]
+    part: Tensor = x[..., i * width : (i + 1) * width]
+    return part
 
 
 def _reshape(x: Tensor, *sizes: Any) -> Tensor:
@@ -110,11 +111,14 @@ def _merge(x: Tensor) -> Tensor:
 
 
 def _concat(a: Tensor, b: Tensor) -> Tensor:
+    _bounded((a.size + b.size,))
     return np.concatenate([a, b], axis=-2)
 
 
 def _occurs(ids: Tensor, count: Any) -> Tensor:
-    found = np.zeros(_integer(count, "occurs' count"))
+    n = _integer(count, "occurs' count")
+    _bounded((n,))
+    found = np.zeros(n)
     found[_indices(ids, len(found))] = 1.0
     return found
 
@@ -163,7 +167,7 @@ FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "log": (1, np.log),
     "tanh": (1, np.tanh),
     "sigmoid": (1, lambda x: 1.0 / (1.0 + np.exp(-x))),
-    "erf": (1, lambda x: np.frompyfunc(math.erf, 1, 1)(x).astype(np.float64)),
+    "erf": (1, lambda x: np.asarray(np.frompyfunc(math.erf, 1, 1)(x), np.float64)),
     "maximum": (2, _bounded_operator(np.maximum)),
     "minimum": (2, _bounded_operator(np.minimum)),
     "where": (3, _where),
@@ -253,7 +257,7 @@ class Equation:
                 result = self._run(self._tree, names, functions or {})
             except SpecError as error:
                 raise SpecError(f"in {self.text!r}: {error}") from error
-            except (ValueError, IndexError, TypeError) as error:
+            except (ValueError, IndexError, TypeError, OverflowError, RecursionError) as error:
                 raise SpecError(f"{self.text!r} cannot be computed: {error}.") from error
         return np.asarray(result, np.float64)
 
@@ -262,8 +266,8 @@ class Equation:
             return self._run(part, names, functions)
 
         match node:
-            case ast.Constant():
-                return np.float64(node.value)
+            case ast.Constant(value=int() | float() as number):
+                return np.float64(number)
             case ast.Name():
                 if node.id in CONSTANTS:
                     return np.float64(CONSTANTS[node.id])
@@ -302,9 +306,9 @@ class Equation:
             _bounded((*np.shape(got), *x.shape[axis + 1 :]))
             return _indices(got, x.shape[axis])
 
-        if isinstance(index, ast.Tuple):
-            return x[tuple(part(node, axis) for axis, node in enumerate(index.elts))]
-        return x[part(index, 0)]
+        nodes = index.elts if isinstance(index, ast.Tuple) else [index]
+        cut: Tensor = x[tuple(part(node, axis) for axis, node in enumerate(nodes))]
+        return cut
 
     def _check(self, node: ast.AST) -> None:
         match node:
@@ -337,7 +341,8 @@ class Equation:
                         f"{name} in {self.text!r} wants {wanted} arguments, got {len(node.args)}."
                     )
                 return
+        part = ast.unparse(node) if isinstance(node, ast.expr) else type(node).__name__
         raise SpecError(
-            f"{ast.unparse(node) if isinstance(node, ast.expr) else type(node).__name__!r} in {self.text!r} is "
-            "not allowed. An equation has names, numbers, arithmetic, comparisons, @, subscripts and calls."
+            f"{part} in {self.text!r} is not allowed. An equation has names, numbers, arithmetic, "
+            "comparisons, @, subscripts and calls."
         )

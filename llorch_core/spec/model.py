@@ -104,8 +104,8 @@ class ModelSpec:
 
     def mistake_ids(self) -> list[str]:
         """Return the id of every mistake of the model and its components: COMPONENT.MISTAKE."""
-        parts = [*self.components.values(), self]
-        return [mistake.id for part in parts for mistake in part.mistakes.values()]
+        own = [mistake.id for mistake in self.mistakes.values()]
+        return [m.id for component in self.components.values() for m in component.mistakes.values()] + own
 
     def all_rules(self) -> dict[str, Rule]:
         """Return every rule by its id, components first in the order of the data flow."""

@@ -93,7 +93,7 @@ class Oracle:
                     value, bound = made[checkpoint]
                     if checkpoint in recorded:
                         yield Wanted(k, checkpoint, node.component.id, value, bound)
-                    if np.shape(step.get(checkpoint)) != value.shape:  # not recorded, or not usable
+                    if np.shape(step.get(checkpoint, 0.0)) != value.shape:  # not recorded, or not usable
                         step[checkpoint] = value
             steps.append(step)
 
@@ -184,7 +184,7 @@ def read_oracle(spec: ModelSpec, folder: Path, mistake: str | None = None) -> Or
     tensors: dict[str, Tensor] = {}
     for path in sorted(folder.glob("*.safetensors")):
         if path.name.startswith("model"):
-            for name, entry in safetensors.deserialize(path.read_bytes()):
+            for name, entry in safetensors.deserialize(path.read_bytes()):  # type: ignore[no-untyped-call]
                 tensors[name.removeprefix("transformer.")] = _decode(entry).reshape(entry["shape"])
     weights = {}
     for name, shape in spec.weight_shapes(config).items():

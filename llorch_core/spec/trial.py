@@ -17,8 +17,9 @@ from llorch_core.spec.difference import MISTAKE_MARGIN, PRECISIONS, shares
 from llorch_core.spec.errors import SpecError
 from llorch_core.spec.language import Tensor
 
-SIZES = {
-    "T": 5, "P": 2, "S": 7, "B": 2, "n_head": 3, "head_dim": 11, "n_embd": 33, "n_inner": 37, "n_vocab": 43, "n_ctx": 17,
+SIZES = {  # primes, and no two of one tensor alike; n_embd and S follow from the others
+    "T": 5, "P": 2, "S": 7, "B": 2, "n_head": 3, "head_dim": 11, "n_embd": 33, "n_inner": 37, "n_vocab": 43,
+    "n_ctx": 17,
 }  # fmt: skip
 LAYER = 2
 DRAWS = 4
@@ -73,7 +74,8 @@ def _sample(entry: Input, draw: int, rng: np.random.Generator) -> Tensor:
             return x
         case "probabilities":
             x = np.exp(rng.normal(0, 2, shape))
-            return x / x.sum(axis=-1, keepdims=True)
+            x /= x.sum(axis=-1, keepdims=True)
+            return x
         case "masked":
             x = _real(shape, entry.spread, rng)
             hidden = np.arange(shape[-1]) > np.arange(shape[-1] - shape[-2], shape[-1])[:, None]
@@ -85,7 +87,7 @@ def _real(shape: tuple[int, ...], spread: float, rng: np.random.Generator) -> Te
     """Normal numbers; where there are rows, each has a spread and an offset of its own."""
     x = rng.normal(0, 1, shape)
     if len(shape) > 1:
-        rows = shape[:-1] + (1,)
+        rows = (*shape[:-1], 1)
         x = x * 10 ** rng.uniform(-2, 0.3, rows) + rng.normal(0, 0.5, rows)
     return x * spread
 
@@ -113,10 +115,16 @@ def _run_right(component: Component, inputs: dict[str, Tensor], config: Config) 
         bound = right[f"bound {name}"]
         if np.isnan(bound).any() or (bound < 0).any() or np.isinf(bound).any():
             raise component.file.error(f"the tolerance of {name} is not a finite number ≥ 0.", "tolerance")
-        if np.broadcast_shapes(bound.shape, right[name].shape) != right[name].shape:
-            text = f"the tolerance of {name} is {list(bound.shape)}, which does not fit {list(right[name].shape)}."
-            raise component.file.error(text, "tolerance")
+        if not _fits(bound.shape, right[name].shape):
+            shapes = f"{list(bound.shape)}, which does not fit {list(right[name].shape)}"
+            raise component.file.error(f"the tolerance of {name} is {shapes}.", "tolerance")
     return right
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether a tensor of `shape` stands for one of `wanted`, repeated along axes of length 1."""
+    padded = (1,) * (len(wanted) - len(shape)) + shape
+    return len(padded) == len(wanted) and all(n in (1, m) for n, m in zip(padded, wanted, strict=True))
 
 
 def _distance(
@@ -129,9 +137,9 @@ def _distance(
         raise component.file.error(str(error), "mistakes", mistake) from error
     for name, tensor in wrong.items():
         if tensor.shape != right[name].shape:
+            shapes = f"{list(tensor.shape)} instead of {list(right[name].shape)}"
             raise component.file.error(
-                f"{mistake} gives {name} the shape {list(tensor.shape)} instead of {list(right[name].shape)}. "
-                "A mistake that any shape check finds is none worth listing.",
+                f"{mistake} gives {name} the shape {shapes}. Any shape check finds that: it proves nothing.",
                 "mistakes",
                 mistake,
             )

@@ -12,6 +12,10 @@ from llorch_core.spec.errors import SpecError
 
 KeyPath = tuple[str | int, ...]
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+PLAIN_MAPPING, PLAIN_SEQUENCE = "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"
+DEEPEST = 20  # a parser of nested lists is as deep as they are, and libyaml's would end the process
+
 
 @dataclass
 class YamlFile:
@@ -32,7 +36,8 @@ def read_yaml(path: Path) -> YamlFile:
     """Read one document. Raises SpecError where it is missing, is not YAML, or repeats a key."""
     try:
         text = path.read_text(encoding="utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        _check_depth(text, path)
+        root = yaml.compose(text, Loader=LOADER)
     except OSError as error:
         raise SpecError(f"cannot be read: {error.strerror}.", path) from error
     except UnicodeDecodeError as error:
@@ -40,8 +45,8 @@ def read_yaml(path: Path) -> YamlFile:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise SpecError(f"is not YAML: {error.problem}.", path, line) from error
-    except (yaml.YAMLError, RecursionError) as error:
-        raise SpecError(f"is not YAML: {type(error).__name__}.", path) from error
+    except yaml.YAMLError as error:
+        raise SpecError(f"is not YAML: {error}.", path) from error
     if root is None:
         raise SpecError("is empty. Each spec says what one component computes.", path, 1)
     file = YamlFile(path, None)
@@ -49,10 +54,20 @@ def read_yaml(path: Path) -> YamlFile:
     return file
 
 
+def _check_depth(text: str, path: Path) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise SpecError(f"is nested more than {DEEPEST} deep.", path)
+
+
 def _build(node: yaml.Node, at: KeyPath, file: YamlFile, open_nodes: set[int]) -> Any:
     file.lines.setdefault(at, node.start_mark.line + 1)
     if id(node) in open_nodes:
         raise file.error("contains itself by an alias.", *at)
+    if isinstance(node, yaml.CollectionNode) and node.tag not in (PLAIN_MAPPING, PLAIN_SEQUENCE):
+        raise file.error(f"{node.tag} is not allowed: a spec holds lists, names and values.", *at)
     open_nodes = open_nodes | {id(node)}
     if isinstance(node, yaml.MappingNode):
         mapping: dict[str, Any] = {}
@@ -67,8 +82,8 @@ def _build(node: yaml.Node, at: KeyPath, file: YamlFile, open_nodes: set[int]) -
         return [_build(item, (*at, i), file, open_nodes) for i, item in enumerate(node.value)]
     loader = yaml.SafeLoader("")
     try:
-        return loader.construct_object(node, deep=True)  # type: ignore[no-untyped-call]
+        return loader.construct_object(node, deep=True)
     except (yaml.YAMLError, ValueError) as error:
         raise file.error(f"{node.value!r} is not a value: {error}", *at) from error
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()

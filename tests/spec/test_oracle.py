@@ -1,0 +1,164 @@
+"""The oracle equals what others computed, and each mistake makes it another one."""
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from llorch_core.spec.component import Component
+from llorch_core.spec.difference import shares
+from llorch_core.spec.errors import SpecError
+from llorch_core.spec.oracle import random_oracle, read_oracle
+from llorch_core.spec.suite import load_specs, suite_folder
+
+CONFIG = {
+    "n_layer": 2, "n_head": 2, "head_dim": 3, "n_embd": 6, "n_inner": 10, "n_vocab": 17, "n_ctx": 16,
+    "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "scale_attn_weights": True,
+    "scale_attn_by_inverse_layer_idx": False, "tie_word_embeddings": True,
+}  # fmt: skip
+IDS = [3, 1, 4, 1, 5, 9, 2, 6]
+
+
+def assert_equal_to(share, got, wanted):
+    assert got.shape == wanted.shape
+    finite = np.isfinite(wanted)
+    np.testing.assert_array_equal(got[~finite], wanted[~finite])
+    assert np.abs(got[finite] - wanted[finite]).max() <= share * np.abs(wanted[finite]).max()
+
+
+def test_the_oracle_equals_the_reference_of_every_shared_model(shared_models):
+    compared = 0
+    for folder in sorted(shared_models.iterdir()):
+        reference = load_file(folder / "reference.safetensors")
+        (got,) = read_oracle(load_specs(), folder).run([reference["ids"]])
+        for name, wanted in reference.items():
+            assert_equal_to(1e-9, got[name], wanted)
+            compared += wanted.size
+    assert compared > 900_000
+
+
+def test_the_oracle_equals_the_logits_of_further_prompts(shared_models):
+    compared = 0
+    for folder in sorted(shared_models.iterdir()):
+        oracle, prompts = read_oracle(load_specs(), folder), load_file(folder / "logits.safetensors")
+        for name in sorted(prompts):
+            if name.endswith("/logits"):
+                (got,) = oracle.run([prompts[name.replace("logits", "ids")]])
+                assert_equal_to(1e-9, got["logits"], prompts[name])
+                compared += 1
+    assert compared >= 24
+
+
+def test_the_oracle_equals_the_golden_tensors_of_the_embedded_model():
+    from llorch_core.subject.dump import read_dump
+
+    folder = suite_folder() / "llorch_core" / "models" / "shakespeare"
+    golden = read_dump(suite_folder() / "specs" / "golden" / "shakespeare.safetensors")
+    got = read_oracle(load_specs(), folder).run([step["ids"] for step in golden])
+    assert len(golden) == 3
+    for k, step in enumerate(golden):
+        for name, wanted in step.items():
+            assert_equal_to(1e-9, got[k][name], wanted)
+
+
+def test_chunks_change_nothing():
+    oracle = random_oracle(load_specs(), CONFIG)
+    (at_once,) = oracle.run([IDS])
+    in_chunks = oracle.run([IDS[:3], IDS[3:7], IDS[7:]])
+    by_token = oracle.run([[i] for i in IDS])
+    for way in (in_chunks, by_token):
+        np.testing.assert_allclose(np.concatenate([s["logits"] for s in way]), at_once["logits"], rtol=1e-12)
+
+
+def test_its_own_run_conforms_locally_at_every_checkpoint():
+    oracle = random_oracle(load_specs(), CONFIG)
+    record = oracle.run([IDS[:5], IDS[5:7], IDS[7:]])
+    wanted = list(oracle.local(record, "float32"))
+    assert len(wanted) == 3 * (len(record[0]) - 1)  # all but ids
+    for w in wanted:
+        assert shares(record[w.step][w.checkpoint], w.value, w.bound).max() == 0
+
+
+def test_an_error_is_blamed_where_it_is_and_nowhere_after():
+    record = random_oracle(load_specs(), CONFIG, mistake="mlp.erf_gelu").run([IDS[:5], IDS[5:]])
+    wrong = {
+        w.checkpoint
+        for w in random_oracle(load_specs(), CONFIG).local(record, "float32")
+        if shares(record[w.step][w.checkpoint], w.value, w.bound).max() > 1
+    }
+    assert wrong == {"h.0.mlp.act", "h.1.mlp.act"}
+
+
+def test_what_was_not_recorded_is_computed_from_what_was():
+    oracle = random_oracle(load_specs(), CONFIG)
+    record = oracle.run([IDS[:5], IDS[5:]])
+    kept = ("ids", "embed", "h.1.attn.out", "ln_f")
+    partial = [{name: step[name] for name in kept} for step in record]
+    wanted = list(oracle.local(partial, "float32"))
+    assert [w.checkpoint for w in wanted] == 2 * ["embed", "h.1.attn.out", "ln_f"]
+    for w in wanted:
+        np.testing.assert_allclose(w.value, record[w.step][w.checkpoint], rtol=1e-12)
+
+
+def test_a_tensor_of_the_wrong_shape_is_not_used_to_judge_another():
+    oracle = random_oracle(load_specs(), CONFIG)
+    (step,) = oracle.run([IDS])
+    broken = {**step, "h.0.attn.keys": step["h.0.attn.keys"][:, :3]}
+    wanted = {w.checkpoint: w for w in oracle.local([broken], "float32")}
+    assert wanted["h.0.attn.keys"].value.shape == (2, 8, 3)
+    np.testing.assert_allclose(wanted["h.0.attn.scores"].value, step["h.0.attn.scores"])
+
+
+def test_the_global_tolerance_contains_honest_rounding_and_not_a_mistake():
+    oracle = random_oracle(load_specs(), CONFIG)
+    record = oracle.run([IDS[:6], IDS[6:]])
+    rounded = [{k: x if k == "ids" else x.astype(np.float32) for k, x in step.items()} for step in record]
+    wrong = random_oracle(load_specs(), CONFIG, mistake="mlp.erf_gelu").run([IDS[:6], IDS[6:]])
+    outside = 0
+    for w in oracle.everywhere(rounded, "float32"):
+        assert np.isfinite(w.bound).all()
+        assert (w.bound > 0).all()
+        assert shares(rounded[w.step][w.checkpoint], w.value, w.bound).max() < 0.25
+        outside += shares(wrong[w.step][w.checkpoint], w.value, w.bound).max() > 1
+    assert outside > 20
+
+
+def test_a_lower_precision_has_a_larger_tolerance():
+    oracle = random_oracle(load_specs(), CONFIG)
+    record = oracle.run([IDS])
+    half, single = ({w.checkpoint: w.bound for w in oracle.local(record, p)} for p in ("bfloat16", "float32"))
+    np.testing.assert_allclose(half["logits"], single["logits"] * 2**16)
+
+
+def model_mistakes():
+    """Return the mistakes that show in any forward pass: those of the wiring and of components in it."""
+    spec = load_specs()
+    parts = {step["by"] for step in spec.file.data["steps"]} | {spec.id}
+    hidden = {m.id for m in spec.mistakes.values() if m.policy}
+    hidden.add("attention_weights.largest_not_subtracted")  # shows where scores are large
+    return [m for m in spec.mistake_ids() if m.split(".")[0] in parts and m not in hidden]
+
+
+@pytest.mark.parametrize("mistake", model_mistakes())
+def test_a_mistake_changes_the_forward_pass_beyond_the_tolerance(mistake):
+    chunks = [IDS[:4], IDS[4:6], IDS[6:]]
+    right = random_oracle(load_specs(), CONFIG)
+    record = random_oracle(load_specs(), CONFIG, mistake=mistake).run(chunks)
+    worst = max(
+        shares(record[w.step][w.checkpoint], w.value, w.bound).max() for w in right.local(record, "float32")
+    )
+    assert worst > 4
+
+
+def test_a_folder_without_a_tensor_is_refused_by_name(tiny_folder, tiny_tensors):
+    tensors = tiny_tensors()
+    del tensors["h.0.ln_1.bias"]
+    with pytest.raises(SpecError, match=r"the spec wants h\.0\.ln_1\.bias"):
+        read_oracle(load_specs(), tiny_folder(tensors))
+
+
+def test_a_component_says_what_it_is():
+    for component in load_specs().components.values():
+        assert isinstance(component, Component)
+        assert component.purpose.endswith(".")
+        for rule in component.rules.values():
+            assert rule.text.endswith(".")
