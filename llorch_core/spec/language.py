@@ -58,7 +58,8 @@ def _bounded_operator(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any
 
 def _where(condition: Any, yes: Any, no: Any) -> Tensor:
     _bounded(np.broadcast_shapes(np.shape(condition), np.shape(yes), np.shape(no)))
-    return np.where(condition, yes, no)
+    chosen: Tensor = np.where(condition, yes, no)
+    return chosen
 
 
 def _arange(count: Any) -> Tensor:
