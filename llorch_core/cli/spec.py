@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from llorch_core.engine.errors import UsageError
+from llorch_core.spec.behaviour import Behaviour
 from llorch_core.spec.component import Component, Rule, show_shape
 from llorch_core.spec.model import ModelSpec
 from llorch_core.spec.suite import load_specs
@@ -30,7 +31,7 @@ def list_() -> None:
         table.add_column(column)
     for column in ("rules", "mistakes"):
         table.add_column(column, justify="right")
-    for part in parts(spec):
+    for part in spec.parts():
         appears_as = ", ".join(part.appears_as) if isinstance(part, Component) else ""
         table.add_row(part.id, part.title, appears_as, str(len(part.rules)), str(len(part.mistakes)))
     console().print(table)
@@ -40,15 +41,19 @@ def list_() -> None:
 @click.argument("name")
 def show(name: str) -> None:
     """Show one spec as a card: inputs, equations, tolerance, rules, mistakes."""
-    spec = load_specs()
     out = console()
-    if name == spec.id:
-        show_model(out, spec)
-    elif name in spec.components:
-        show_component(out, spec.components[name])
+    found = {part.id: part for part in load_specs().parts()}
+    if name not in found:
+        raise UsageError(f"there is no spec {name}. There are: {', '.join(found)}.")
+    part = found[name]
+    head(out, part)
+    if isinstance(part, Component):
+        show_component(out, part)
+    elif isinstance(part, Behaviour):
+        section(out, "decides", {key: str(value) for key, value in part.data.items()})
     else:
-        known = ", ".join([*spec.components, spec.id])
-        raise UsageError(f"there is no spec {name}. There are: {known}.")
+        show_wiring(out, part)
+    rules_and_mistakes(out, part)
 
 
 @command.command(epilog="Example: llorch spec check my_specs")
@@ -63,7 +68,7 @@ def check(folder: Path | None) -> None:
     spec = load_specs(folder)
     equations = sum(len(component.equations) for component in spec.components.values())
     click.echo(
-        f"{len(parts(spec))} specs are well-formed and were run: {equations} equations, "
+        f"{len(spec.parts())} specs are well-formed and were run: {equations} equations, "
         f"{len(spec.all_rules())} rules, {len(spec.mistake_ids())} mistakes, each of them beyond its "
         "tolerance and caught by a rule"
     )
@@ -85,11 +90,6 @@ def weights() -> None:
     )
 
 
-def parts(spec: ModelSpec) -> list[Component | ModelSpec]:
-    """Return every spec, components first."""
-    return [*spec.components.values(), spec]
-
-
 def console() -> Console:
     """Return a console for standard output: wide and plain where it is not a terminal."""
     out = Console(highlight=False)
@@ -97,7 +97,7 @@ def console() -> Console:
 
 
 def show_component(out: Console, component: Component) -> None:
-    """Print the card of one component."""
+    """Print what a component computes."""
     head(out, component)
     section(
         out,
@@ -109,21 +109,18 @@ def show_component(out: Console, component: Component) -> None:
     section(out, "output", {f"{name} {show_shape(shape)}": "" for name, shape in component.outputs.items()})
     section(out, "tolerance", {name: bound.text for name, bound in component.bounds.items()})
     out.print(f"  {escape(component.why)}", style="dim")
-    rules_and_mistakes(out, component)
 
 
-def show_model(out: Console, spec: ModelSpec) -> None:
-    """Print the card of the wiring."""
-    head(out, spec)
+def show_wiring(out: Console, spec: ModelSpec) -> None:
+    """Print which component makes which checkpoint of what."""
     steps = {
         ", ".join(step["makes"]): f"{step['by']}({', '.join(f'{k}={v}' for k, v in step['from'].items())})"
         for step in spec.file.data["steps"]
     }
     section(out, "checkpoints", steps)
-    rules_and_mistakes(out, spec)
 
 
-def head(out: Console, part: Component | ModelSpec) -> None:
+def head(out: Console, part: Component | Behaviour | ModelSpec) -> None:
     """Print what a spec is about, and where it comes from."""
     out.print(f"[bold]{escape(part.title)}[/]  ({part.id})")
     out.print(escape(part.purpose))
@@ -145,7 +142,7 @@ def section(out: Console, title: str, entries: dict[str, str]) -> None:
     out.print(table)
 
 
-def rules_and_mistakes(out: Console, part: Component | ModelSpec) -> None:
+def rules_and_mistakes(out: Console, part: Component | Behaviour | ModelSpec) -> None:
     """Print the rules with what they catch, and the mistakes with their symptoms."""
 
     def sentence(rule: Rule) -> str:

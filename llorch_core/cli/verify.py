@@ -40,7 +40,7 @@ def command(model: Path | None, engine: str, component: str | None, as_json: boo
     """
     started = time.monotonic()
     spec = load_specs()
-    parts = [*spec.components, spec.id]
+    parts = [part.id for part in spec.parts()]
     if component is not None and component not in parts:
         raise UsageError(f"there is no component {component}. There are: {', '.join(parts)}.")
     subject = put_on_trial(engine, model)

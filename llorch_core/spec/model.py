@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llorch_core.spec.behaviour import Behaviour
 from llorch_core.spec.component import Component, Config, Rule, check_form, read_rules, schema
 from llorch_core.spec.errors import SpecError
 from llorch_core.spec.language import Equation
@@ -44,6 +45,8 @@ class ModelSpec:
     purpose: str
     source: tuple[str, ...]
     components: Mapping[str, Component]
+    before: Mapping[str, Behaviour]
+    after: Mapping[str, Behaviour]
     config: Mapping[str, Mapping[str, Any]]
     weights: Mapping[str, tuple[Equation, ...]]
     tied: Mapping[str, str]
@@ -104,13 +107,15 @@ class ModelSpec:
 
     def mistake_ids(self) -> list[str]:
         """Return the id of every mistake of the model and its components: COMPONENT.MISTAKE."""
-        own = [mistake.id for mistake in self.mistakes.values()]
-        return [m.id for component in self.components.values() for m in component.mistakes.values()] + own
+        return [mistake.id for part in self.parts() for mistake in part.mistakes.values()]
+
+    def parts(self) -> list[Component | Behaviour | ModelSpec]:
+        """Return every spec in the order of the data flow, this one behind its components."""
+        return [*self.before.values(), *self.components.values(), self, *self.after.values()]
 
     def all_rules(self) -> dict[str, Rule]:
-        """Return every rule by its id, components first in the order of the data flow."""
-        parts: list[Component | ModelSpec] = [*self.components.values(), self]
-        return {rule.id: rule for part in parts for rule in part.rules.values()}
+        """Return every rule by its id, in the order of the data flow."""
+        return {rule.id: rule for part in self.parts() for rule in part.rules.values()}
 
 
 def place(name: str, layer: int, n_layer: int) -> str:
@@ -121,12 +126,19 @@ def place(name: str, layer: int, n_layer: int) -> str:
     return name
 
 
-def read_model(path: Path, schemas: Path, components: Mapping[str, Component]) -> ModelSpec:
+def read_model(
+    path: Path,
+    schemas: Path,
+    components: Mapping[str, Component],
+    before: Mapping[str, Behaviour],
+    after: Mapping[str, Behaviour],
+) -> ModelSpec:
     """Read the wiring and check that it fits the components. Raises SpecError with file and line."""
     file = read_yaml(path)
     check_form(file, schema(schemas, "model"))
     data = file.data
-    known = {f"{c.id}.{name}" for c in components.values() for name in c.mistakes}
+    parts: list[Component | Behaviour] = [*before.values(), *components.values(), *after.values()]
+    known = {mistake.id for part in parts for mistake in part.mistakes.values()}
     mistakes = {
         name: Rewiring(
             id=f"{data['id']}.{name}",
@@ -143,6 +155,8 @@ def read_model(path: Path, schemas: Path, components: Mapping[str, Component]) -
         purpose=data["purpose"],
         source=tuple(data["source"]),
         components=components,
+        before=before,
+        after=after,
         config=data["config"],
         weights={
             name: tuple(Equation(str(size)) for size in shape) for name, shape in data["weights"].items()

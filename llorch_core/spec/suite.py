@@ -5,14 +5,18 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from llorch_core.spec.component import Component, read_component
+from llorch_core.spec.behaviour import Behaviour, read_behaviour
+from llorch_core.spec.component import Component, check_form, read_component, schema
 from llorch_core.spec.difference import MISTAKE_MARGIN, PRECISIONS, shares
 from llorch_core.spec.errors import SpecError
 from llorch_core.spec.model import ModelSpec, read_model
 from llorch_core.spec.oracle import random_oracle
 from llorch_core.spec.trial import SIZES, check_component
+from llorch_core.spec.yaml_file import read_yaml
 
-# Components in the order of the data flow; a spec that is not named here is not run.
+# Specs in the order of the data flow; one that is not named here would not be run, and is an error.
+BEFORE: tuple[str, ...] = ()  # what happens before the arithmetic
+AFTER: tuple[str, ...] = ()  # and after it
 ORDER = (
     "embedding", "layer_norm", "qkv", "cache", "attention_scores", "attention_weights", "attention_context",
     "attention_output", "residual", "activation", "mlp", "logits", "last_position", "argmax",
@@ -36,18 +40,25 @@ def load_specs(folder: Path | None = None) -> ModelSpec:
     specs = folder or suite_folder() / "specs"
     schemas = specs / "schema"
     found = {path.stem: path for path in (specs / "components").glob("*.yaml")}
-    for name in sorted(found.keys() ^ set(ORDER)):
+    for name in sorted(found.keys() ^ {*BEFORE, *ORDER, *AFTER}):
         raise SpecError(
             f"{name} is {'not a file' if name not in found else 'not a component'} of the model.", specs
         )
     components: dict[str, Component] = {}
     for name in ORDER:
         components[name] = read_component(found[name], schemas, components)
-    model = read_model(specs / "model" / "gpt2.yaml", schemas, components)
+    before, after = ({name: _behaviour(found[name], schemas) for name in names} for names in (BEFORE, AFTER))
+    model = read_model(specs / "model" / "gpt2.yaml", schemas, components, before, after)
     for component in components.values():
         check_component(component, model.defaults)
     check_model(model)
     return model
+
+
+def _behaviour(path: Path, schemas: Path) -> Behaviour:
+    file = read_yaml(path)
+    check_form(file, schema(schemas, "behaviour"))
+    return read_behaviour(file)
 
 
 def check_model(model: ModelSpec) -> None:

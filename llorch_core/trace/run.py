@@ -1,15 +1,16 @@
-"""Run the features in this process, with behave, against one engine."""
+"""Run the features in this process, with behave, against one engine or many."""
 
 from __future__ import annotations
 
 import logging
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from behave.configuration import Configuration
-from behave.runner import Runner
-from behave.runner_util import collect_feature_locations, parse_features
+from behave.runner import Context, Runner
+from behave.runner_util import parse_features
 from behave.tag_expression import make_tag_expression
 
 from llorch_core.spec.suite import suite_folder
@@ -17,11 +18,52 @@ from llorch_core.trace.hooks import SESSION
 from llorch_core.trace.session import Outcome, Session
 
 
-def count_scenarios(component: str | None = None, folder: Path | None = None) -> int:
+class Features:
+    """The features and steps of a folder, read once; they can be run any number of times."""
+
+    def __init__(self, folder: Path) -> None:
+        logging.getLogger("behave").setLevel(logging.ERROR)  # it warns of what is not run; we name it
+        arguments = [
+            str(folder / "features"),
+            "--format=null",
+            f"--outfile={os.devnull}",
+            *("--no-summary", "--no-snippets", "--no-color"),
+            *("--no-capture", "--no-capture-stderr", "--no-logcapture"),
+        ]
+        self._config = Configuration(arguments, load_config=False)
+        self._runner = Runner(self._config)
+        with self._runner.path_manager:
+            self._runner.setup_paths()
+            self._runner.load_hooks()
+            self._runner.load_step_definitions()
+        self._features = parse_features(self._runner.feature_locations())
+
+    def count(self, tags: str) -> int:
+        """Return how many scenarios a tag expression selects."""
+        wanted = make_tag_expression(tags)
+        return sum(wanted.check(s.effective_tags) for f in self._features for s in f.walk_scenarios())
+
+    def run(self, session: Session, tags: str) -> list[Outcome]:
+        """Run the scenarios that a tag expression selects; return what each of them did."""
+        self._config.tag_expression = make_tag_expression(tags)
+        self._config.userdata[SESSION] = session
+        for feature in self._features:
+            feature.reset()
+        with self._runner.path_manager:
+            self._runner.context = Context(self._runner)
+            self._runner.run_model(self._features)
+        return session.outcomes
+
+
+@cache
+def suite() -> Features:
+    """Return the features of the suite."""
+    return Features(suite_folder())
+
+
+def count_scenarios(component: str | None = None) -> int:
     """Return how many scenarios there are, of one component or of all."""
-    features = parse_features(collect_feature_locations([str(folder or suite_folder() / "features")]))
-    wanted = make_tag_expression(_tags(component))
-    return sum(wanted.check(s.effective_tags) for feature in features for s in feature.walk_scenarios())
+    return suite().count(tags_of(component))
 
 
 def run_features(
@@ -33,26 +75,9 @@ def run_features(
     """
     if on_scenario:
         session.on_scenario = on_scenario
-    arguments = [
-        str(suite_folder() / "features"),
-        f"--tags={_tags(component)}",
-        "--format=null",
-        f"--outfile={os.devnull}",
-        "--no-summary",
-        "--no-snippets",
-        "--no-capture",
-        "--no-capture-stderr",
-        "--no-logcapture",
-        "--no-color",
-    ]
-    logging.getLogger("behave").setLevel(
-        logging.ERROR
-    )  # it warns of each scenario that is not run; we name them
-    config = Configuration(arguments, load_config=False)
-    config.userdata[SESSION] = session
-    Runner(config).run()
-    return session.outcomes
+    return suite().run(session, tags_of(component))
 
 
-def _tags(component: str | None) -> str:
+def tags_of(component: str | None) -> str:
+    """Return the tag expression of the scenarios of a component, or of all."""
     return f"@{component}.*" if component else "not @nothing"
