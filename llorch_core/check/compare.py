@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -77,6 +77,12 @@ def compare(
     outside = int(np.count_nonzero(share > 1))
     worst = float(share[index])
     return Comparison(what, step, share.size, outside, worst, index, float(got[index]), float(wanted[index]))
+
+
+def compare_text(what: str, got: str, wanted: str) -> Comparison:
+    """Compare two texts character by character; one that is shorter or longer never conforms."""
+    found = compare(what, [ord(c) for c in got], [ord(c) for c in wanted])
+    return found if found.conforms else replace(found, shapes=f"got {got!r}, wanted {wanted!r}")
 
 
 def compare_record(record: Sequence[Step], wanted: Iterable[Wanted]) -> list[Comparison]:

@@ -17,7 +17,7 @@ from llorch_core.engine.errors import UsageError
 from llorch_core.spec.suite import load_specs
 from llorch_core.subject.numpy_engine import NumpyEngine
 from llorch_core.subject.protocol import Subject
-from llorch_core.subject.spec_engine import SpecEngine
+from llorch_core.subject.spec_engine import engine_of_specs
 from llorch_core.trace.run import count_scenarios, run_features
 from llorch_core.trace.session import Session
 from llorch_core.trace.verdict import Verdict, verdicts
@@ -78,7 +78,7 @@ def put_on_trial(engine: str, model: Path | None) -> Subject:
             f"there is no engine {engine} (wanted numpy, spec, or spec:COMPONENT.MISTAKE).\n"
             "`llorch spec show COMPONENT` lists the mistakes of a component."
         )
-    return SpecEngine(spec, NumpyEngine(model).folder, mistake or None)
+    return engine_of_specs(spec, NumpyEngine(model).folder, mistake or None)
 
 
 def exit_code(found: list[Verdict], ran: int, total: int) -> int:

@@ -13,18 +13,24 @@ from llorch_core.engine.cache import KVCache
 from llorch_core.engine.model import load
 from llorch_core.engine.weights import MLP, Conv1D
 from llorch_core.spec.oracle import Step
+from llorch_core.spec.suite import load_specs
+from llorch_core.subject.behaviours import behaviour
 from llorch_core.subject.protocol import Array, Chunks
 
 Named = Mapping[str, Any]
 
 
 class NumpyEngine:
-    """llorch's own engine. Raises ModelError where `folder` is not a GPT-2."""
+    """llorch's own engine. Raises ModelError where `folder` is not a GPT-2.
 
-    name = "numpy"
+    mistake  COMPONENT.MISTAKE of a component that is not arithmetic: a shim then makes it
+    """
+
     precision = "float32"
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, mistake: str | None = None) -> None:
+        self.name = f"spec:{mistake}" if mistake else "numpy"
+        self._mistake = (mistake or ".").split(".")
         self.model = load(folder)
         self.folder = self.model.folder
         config = self.model.config
@@ -36,6 +42,13 @@ class NumpyEngine:
     ) -> dict[str, Array]:
         settings = {**config, **sizes, "layer": layer}
         return COMPONENTS[name]({key: _as_engine(key, value) for key, value in inputs.items()}, settings)
+
+    def behaviour(self, name: str) -> Any:
+        """Return the part of the engine that a spec of data and policies is about."""
+        spec = load_specs()
+        part, mistake = self._mistake
+        data = {**spec.before, **spec.after}[name].data_of(mistake if part == name else None)
+        return behaviour(name)(self.model, data)
 
     def record(self, chunks: Chunks) -> list[Step]:
         cache = self.model.new_cache(sum(len(chunk) for chunk in chunks))

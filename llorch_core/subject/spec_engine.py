@@ -10,6 +10,7 @@ import numpy as np
 
 from llorch_core.spec.model import ModelSpec
 from llorch_core.spec.oracle import Step, read_oracle
+from llorch_core.subject.numpy_engine import NumpyEngine
 from llorch_core.subject.protocol import Array, Chunks
 
 
@@ -69,3 +70,10 @@ class SpecEngine:
         return self.component("last_position", {"logits": rows, "lengths": lengths}, self.config, 0, {})[
             "out"
         ]
+
+
+def engine_of_specs(spec: ModelSpec, folder: Path, mistake: str | None = None) -> SpecEngine | NumpyEngine:
+    """Return an engine that makes one mistake: the oracle with another equation, or ours with another datum."""
+    if mistake and mistake.partition(".")[0] in {**spec.before, **spec.after}:
+        return NumpyEngine(folder, mistake)
+    return SpecEngine(spec, folder, mistake)

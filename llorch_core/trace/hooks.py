@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llorch_core.trace.session import NotHereError, Outcome, Session
+from llorch_core.trace.session import CrashError, NotHereError, Outcome, Session
 
 SESSION = "session"  # the entry of behave's userdata that holds the run; plain `behave` makes its own
 
@@ -34,6 +34,7 @@ def after_step(context: Any, step: Any) -> None:
         context.scenario.skip(str(step.exception))
     elif step.exception is not None:
         outcome.message = str(step.exception) or type(step.exception).__name__
+        outcome.crashed = isinstance(step.exception, CrashError)
     elif step.status.name in ("undefined", "pending"):
         outcome.message = f"no step is written for: {step.keyword} {step.name}"
 

@@ -23,6 +23,10 @@ Result = TypeVar("Result")
 READING = 32  # positions of the standard reading, where the model has as many
 
 
+class CrashError(MismatchError):
+    """The engine on trial raised an error of its own: it failed, but no comparison found it."""
+
+
 class NotHereError(Exception):
     """A scenario needs something that this machine, model or engine does not have; it is named."""
 
@@ -38,6 +42,7 @@ class Outcome:
     evidence: list[Comparison] = field(default_factory=list)
     status: str = "passed"
     message: str = ""
+    crashed: bool = False
 
 
 class Session:
@@ -65,10 +70,10 @@ class Session:
         """Run the engine; whatever it raises is its own fault, and a mismatch."""
         try:
             yield
-        except (NotHereError, MismatchError, SpecError):
+        except (NotHereError, MismatchError):
             raise
         except Exception as error:
-            raise MismatchError(f"the engine raised {type(error).__name__}: {error}") from error
+            raise CrashError(f"the engine raised {type(error).__name__}: {error}") from error
 
     def note(self, comparisons: Iterable[Comparison]) -> None:
         """Keep comparisons as evidence of the scenario that runs, then require that they conform."""
@@ -134,6 +139,13 @@ class Session:
             for name, wanted in step.items():
                 finite = np.abs(wanted[np.isfinite(wanted)])
                 yield compare(name, got[k][name], wanted, relative * finite.max(initial=0.0), k)
+
+    def behaviour(self, name: str) -> Any:
+        """Return a part of the engine that is not arithmetic, to be asked what its spec says."""
+        found = getattr(self.subject, "behaviour", None)
+        if found is None:
+            raise NotHereError(f"{self.subject.name} has arithmetic only, and no {name}")
+        return found(name)
 
     # Components on their own: examples that a person can check.
 
