@@ -10,6 +10,7 @@ import click
 VERBS = {
     "generate": "Continue a text with a GPT-2.",
     "verify": "Hold an engine to every rule of the specs.",
+    "prove": "Prove that the tests can fail: every mistake on trial.",
     "spec": "Show and check the specs.",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -13,11 +14,12 @@ import jsonschema
 import numpy as np
 
 from llorch_core.spec.errors import SpecError
-from llorch_core.spec.language import CONSTANTS, FUNCTIONS, Equation, Tensor
+from llorch_core.spec.language import CONSTANTS, FUNCTIONS, Equation, Tensor, bounded_shape
 from llorch_core.spec.yaml_file import YamlFile, read_yaml
 
 SIZES = ("T", "P", "S", "B", "n_embd", "n_head", "head_dim", "n_inner", "n_vocab", "n_ctx")
 TOLERANCE_NAMES = ("eps", "tiny")
+CONSTANT = r"config\.[a-z0-9_]+|layer"
 
 Config = Mapping[str, Any]
 
@@ -80,6 +82,8 @@ class Component:
         """Return what the symbols of the shapes stand for. Raises SpecError where they disagree."""
         sizes = dict(known)
         for name, tensor in inputs.items():
+            if name not in self.inputs:
+                raise SpecError(f"{self.id} has no input {name}. It reads {', '.join(self.inputs)}.")
             shape = self.inputs[name].shape
             if len(shape) != np.ndim(tensor):
                 raise SpecError(f"{self.id}: {name} is {list(np.shape(tensor))}, wanted {show_shape(shape)}.")
@@ -88,7 +92,7 @@ class Component:
                     sizes.setdefault(symbol.text, size)
         if {"n_head", "head_dim"} <= sizes.keys():
             sizes.setdefault("n_embd", sizes["n_head"] * sizes["head_dim"])
-        if {"n_head", "n_embd"} <= sizes.keys():
+        if sizes.get("n_head") and "n_embd" in sizes:
             sizes.setdefault("head_dim", sizes["n_embd"] // sizes["n_head"])
         if {"P", "T"} <= sizes.keys():
             sizes.setdefault("S", sizes["P"] + sizes["T"])
@@ -165,7 +169,10 @@ class Component:
     def check_shapes(self, outputs: Mapping[str, Tensor], sizes: Mapping[str, int]) -> None:
         """Raise SpecError where an output does not have the shape that the spec declares."""
         for name, tensor in outputs.items():
-            wanted = resolve(self.outputs[name], sizes)
+            try:
+                wanted = resolve(self.outputs[name], sizes)
+            except SpecError as error:
+                raise self.file.error(str(error), "output", name) from error
             if tensor.shape != wanted:
                 text = f"{name} has the shape {list(tensor.shape)}, but the spec declares "
                 raise self.file.error(
@@ -177,7 +184,11 @@ class Component:
         if isinstance(text, str) and text.startswith("config."):
             key = text.removeprefix("config.")
             if key not in config:
-                raise SpecError(f"{self.id}: the constant {name} is {text}, but the config has no {key}.")
+                text = f"{name} is {text}, but the config has no {key}."
+                raise self.file.error(text, "constants", name)
+            if isinstance(config[key], str) or np.ndim(config[key]):
+                text = f"{name} is {text} = {config[key]!r}, wanted a number."
+                raise self.file.error(text, "constants", name)
             return np.float64(config[key])
         return np.float64(layer) if text == "layer" else np.float64(text)
 
@@ -191,7 +202,8 @@ class Component:
 
 def resolve(shape: tuple[Equation, ...], sizes: Mapping[str, int]) -> tuple[int, ...]:
     """Return the shape in numbers."""
-    return tuple(int(size.run({name: float(n) for name, n in sizes.items()})) for size in shape)
+    numbers = {name: float(n) for name, n in sizes.items()}
+    return bounded_shape(tuple(numbers.get(size.text) or size.run(numbers) for size in shape))
 
 
 def show_shape(shape: tuple[Equation, ...]) -> str:
@@ -208,8 +220,23 @@ def schema(folder: Path, name: str) -> jsonschema.protocols.Validator:
 def check_form(file: YamlFile, validator: jsonschema.protocols.Validator) -> None:
     """Raise SpecError at the first part of the file that the schema refuses."""
     for error in sorted(validator.iter_errors(file.data), key=lambda e: [str(p) for p in e.absolute_path]):
+        at, form = tuple(error.absolute_path), error.schema
+        if error.validator == "additionalProperties" and isinstance(form, Mapping):
+            given: Any = error.instance
+            at += tuple(key for key in given if key not in form["properties"])[:1]
+        elif "propertyNames" in error.absolute_schema_path:
+            at += (str(error.instance),)
         where = ".".join(str(part) for part in error.absolute_path) or "the spec"
-        raise file.error(f"{where}: {error.message}. The form is in specs/schema.", *error.absolute_path)
+        reason = error.message
+        if len(reason) > 300:  # it shows the part, which may be as long as the file
+            reason = f"{reason[:150]} … {reason[-100:]}"
+        if _is_number_as_text(error.instance):
+            reason = f"{error.instance} is text to YAML. Write 1.0e-5"
+        raise file.error(f"{where}: {reason}. The form is in specs/schema.", *at)
+
+
+def _is_number_as_text(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[-+]?[\d.]+[eE][-+]?\d+", value) is not None
 
 
 def read_component(path: Path, schemas: Path, others: Mapping[str, Component]) -> Component:
@@ -243,6 +270,11 @@ def read_component(path: Path, schemas: Path, others: Mapping[str, Component]) -
         name: tuple(equation(size, "output", name) for size in shape)
         for name, shape in data["output"].items()
     }
+    for section, shapes in (("inputs", {n: i.shape for n, i in inputs.items()}), ("output", outputs)):
+        for name, shape in shapes.items():
+            for unknown in sorted(set().union(*(size.names for size in shape)) - set(SIZES)):
+                text = f"{unknown} is not a size. There are: {', '.join(SIZES)}."
+                raise file.error(text, section, name)
     bound = data["tolerance"]["bound"]
     bounds = bound if isinstance(bound, dict) else dict.fromkeys(outputs, bound)
     constants = data.get("constants", {})
@@ -340,6 +372,8 @@ def _check_names(component: Component) -> None:
                     f"the case {case} is {name}, which is not an equation.", "cases", "equation", case
                 )
             used.add(name)
+        if list(component.outputs) != ["out"] or "out" in component.equations:
+            raise file.error("a spec with cases has one output, out, and no equation of that name.", "output")
     for eq in component.bounds.values():
         _check_equation(component, eq, readable | set(TOLERANCE_NAMES), callable_names, "tolerance", "bound")
         used |= eq.names
@@ -347,6 +381,9 @@ def _check_names(component: Component) -> None:
         for target, eq in mistake.instead.items():
             at = ("mistakes", name, "instead", target)
             if target in component.constants:
+                if isinstance(eq, str) and not re.fullmatch(CONSTANT, eq):
+                    text = "text to YAML; write 1.0e-5" if _is_number_as_text(eq) else "wanted a number"
+                    raise file.error(f"{target} is {eq!r}: {text}, layer or config.NAME.", *at)
                 continue
             if target not in component.equations:
                 raise file.error(f"{target} is neither an equation nor a constant of this spec.", *at)
@@ -379,3 +416,5 @@ def _check_equation(
         )
     for name in sorted(eq.calls - callable_names):
         raise component.file.error(f"{name} in {eq.text!r} is not a function of the language.", *at)
+    if "dropout" in eq.calls and at[0] != "mistakes":
+        raise component.file.error("dropout differs each time. Only a mistake may call it.", *at)

@@ -11,3 +11,4 @@ class SpecError(ValueError):
     def __init__(self, message: str, file: Path | None = None, line: int | None = None) -> None:
         place = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
         super().__init__(place + message)
+        self.file = file

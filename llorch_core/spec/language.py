@@ -11,7 +11,10 @@ from __future__ import annotations
 import ast
 import math
 import operator
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -27,6 +30,17 @@ Environment = Mapping[str, Any]
 MOST_CHARACTERS = 2_000
 MOST_NODES = 400
 MOST_ELEMENTS = 2**28
+_most_elements = ContextVar("_most_elements", default=MOST_ELEMENTS)
+
+
+@contextmanager
+def at_most(elements: int) -> Iterator[None]:
+    """Bound every tensor that equations make to `elements`, instead of to MOST_ELEMENTS."""
+    token = _most_elements.set(elements)
+    try:
+        yield
+    finally:
+        _most_elements.reset(token)
 
 
 def _integer(value: Any, what: str) -> int:
@@ -35,9 +49,23 @@ def _integer(value: Any, what: str) -> int:
     return int(value)
 
 
+def _count(value: Any, what: str) -> int:
+    n = _integer(value, what)
+    if n < 0:
+        raise SpecError(f"{what} must be 0 or more, got {n}.")
+    return n
+
+
+def bounded_shape(sizes: tuple[Any, ...]) -> tuple[int, ...]:
+    """Return the shape in whole numbers. Raises SpecError where it has none, or is too large."""
+    shape = tuple(_count(size, "a size") for size in sizes)
+    _bounded(shape)
+    return shape
+
+
 def _bounded(shape: tuple[int, ...]) -> None:
-    if math.prod(shape) > MOST_ELEMENTS:
-        raise SpecError(f"a tensor of shape {list(shape)} is larger than {MOST_ELEMENTS:,} elements.")
+    if math.prod(shape) > _most_elements.get():
+        raise SpecError(f"a tensor of shape {list(shape)} is larger than {_most_elements.get():,} elements.")
 
 
 def _matmul(a: Tensor, b: Tensor) -> Tensor:
@@ -50,7 +78,8 @@ def _matmul(a: Tensor, b: Tensor) -> Tensor:
 
 def _bounded_operator(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     def apply(a: Any, b: Any) -> Any:
-        _bounded(np.broadcast_shapes(np.shape(a), np.shape(b)))
+        if np.ndim(a) and np.ndim(b):
+            _bounded(np.broadcast_shapes(np.shape(a), np.shape(b)))
         return function(a, b)
 
     return apply
@@ -63,14 +92,14 @@ def _where(condition: Any, yes: Any, no: Any) -> Tensor:
 
 
 def _arange(count: Any) -> Tensor:
-    n = _integer(count, "arange")
+    n = _count(count, "arange")
     _bounded((n,))
     return np.arange(n, dtype=np.float64)
 
 
 def _causal(n_new: Any, n_seen: Any) -> Tensor:
     """[T, S]: 1 in the lower triangle counted from the lower right corner."""
-    t, s = _integer(n_new, "causal's T"), _integer(n_seen, "causal's S")
+    t, s = _count(n_new, "causal's T"), _count(n_seen, "causal's S")
     _bounded((t, s))
     return (np.arange(s) <= np.arange(s - t, s)[:, None]).astype(np.float64)
 
@@ -102,13 +131,13 @@ def _heads(x: Tensor, n_head: Any) -> Tensor:
     n = _integer(n_head, "heads' n_head")
     if x.ndim != 2 or n < 1 or x.shape[1] % n:
         raise SpecError(f"cannot cut {list(x.shape)} into {n} heads.")
-    return x.reshape(x.shape[0], n, -1).transpose(1, 0, 2)
+    return x.reshape(x.shape[0], n, x.shape[1] // n).transpose(1, 0, 2)
 
 
 def _merge(x: Tensor) -> Tensor:
     if x.ndim != 3:
         raise SpecError(f"merge wants [n_head, T, head_dim], got {list(x.shape)}.")
-    return x.transpose(1, 0, 2).reshape(x.shape[1], -1)
+    return x.transpose(1, 0, 2).reshape(x.shape[1], x.shape[0] * x.shape[2])
 
 
 def _concat(a: Tensor, b: Tensor) -> Tensor:
@@ -117,7 +146,7 @@ def _concat(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _occurs(ids: Tensor, count: Any) -> Tensor:
-    n = _integer(count, "occurs' count")
+    n = _count(count, "occurs' count")
     _bounded((n,))
     found = np.zeros(n)
     found[_indices(ids, len(found))] = 1.0
@@ -139,6 +168,16 @@ def _take(x: Tensor, index: Tensor) -> Tensor:
     return np.take_along_axis(x, _indices(index, x.shape[-1]), axis=-1)
 
 
+def _mean(x: Tensor) -> Tensor:
+    total: Tensor = np.sum(x, axis=-1, keepdims=True)
+    average: Tensor = total / x.shape[-1]  # NaN for no numbers, without NumPy's warning
+    return average
+
+
+def _erf(x: Tensor) -> Tensor:
+    return np.fromiter(map(math.erf, x.ravel().tolist()), np.float64, x.size).reshape(x.shape)
+
+
 def _indices(index: Any, size: int) -> NDArray[np.int64]:
     whole = np.asarray(index).astype(np.int64)
     if np.any(whole != index) or np.any(whole < 0) or np.any(whole >= size):
@@ -152,7 +191,7 @@ def _last_axis(function: Callable[..., Any]) -> Callable[[Any], Any]:
 
 FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     # name: (number of arguments, or -1 for any; function)
-    "mean": (1, _last_axis(np.mean)),
+    "mean": (1, _mean),
     "sum": (1, _last_axis(np.sum)),
     "max": (1, _last_axis(np.max)),
     "min": (1, _last_axis(np.min)),
@@ -168,7 +207,7 @@ FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "log": (1, np.log),
     "tanh": (1, np.tanh),
     "sigmoid": (1, lambda x: 1.0 / (1.0 + np.exp(-x))),
-    "erf": (1, lambda x: np.asarray(np.frompyfunc(math.erf, 1, 1)(x), np.float64)),
+    "erf": (1, _erf),
     "maximum": (2, _bounded_operator(np.maximum)),
     "minimum": (2, _bounded_operator(np.minimum)),
     "where": (3, _where),
@@ -221,7 +260,9 @@ class Equation:
                 f"an equation has {len(self.text):,} characters; {MOST_CHARACTERS:,} are allowed."
             )
         try:
-            tree = ast.parse(self.text.strip(), mode="eval").body
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # what Python only warns of is no equation either
+                tree = ast.parse(self.text.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             reason = error.msg if isinstance(error, SyntaxError) else type(error).__name__
             raise SpecError(f"{self.text!r} is not an equation: {reason}.") from error
@@ -259,7 +300,8 @@ class Equation:
             except SpecError as error:
                 raise SpecError(f"in {self.text!r}: {error}") from error
             except (ValueError, IndexError, TypeError, OverflowError, RecursionError) as error:
-                raise SpecError(f"{self.text!r} cannot be computed: {error}.") from error
+                reason = str(error).rstrip(".")
+                raise SpecError(f"{self.text!r} cannot be computed: {reason}.") from error
         return np.asarray(result, np.float64)
 
     def _run(self, node: ast.expr, names: Environment, functions: Mapping[str, Callable[..., Any]]) -> Any:
@@ -297,18 +339,26 @@ class Equation:
 
     @staticmethod
     def _subscript(x: Tensor, index: ast.expr, value: Callable[[ast.expr], Any]) -> Tensor:
-        def part(node: ast.expr, axis: int) -> Any:
-            if isinstance(node, ast.Slice):
-                edges = (node.lower, node.upper, node.step)
-                return slice(*(None if e is None else _integer(value(e), "a slice") for e in edges))
-            got = value(node)
-            if np.ndim(got) == 0:
-                return _integer(got, "an index")
-            _bounded((*np.shape(got), *x.shape[axis + 1 :]))
-            return _indices(got, x.shape[axis])
+        def part(node: ast.expr, size: int) -> slice | int | NDArray[np.int64]:
+            if not isinstance(node, ast.Slice):
+                indices = _indices(value(node), size)
+                return indices if indices.ndim else int(indices)
+            edges = [
+                None if e is None else _count(value(e), "a slice")
+                for e in (node.lower, node.upper, node.step)
+            ]
+            if any(edge is not None and edge > size for edge in edges[:2]):
+                raise SpecError(f"a slice goes past the size {size}.")
+            return slice(*edges)
 
         nodes = index.elts if isinstance(index, ast.Tuple) else [index]
-        cut: Tensor = x[tuple(part(node, axis) for axis, node in enumerate(nodes))]
+        if len(nodes) > np.ndim(x):
+            raise SpecError(f"{len(nodes)} indices are too many for {list(np.shape(x))}.")
+        parts = [part(node, size) for node, size in zip(nodes, x.shape, strict=False)]
+        picked = np.broadcast_shapes(*(np.shape(p) for p in parts if not isinstance(p, slice)))
+        kept = [size for i, size in enumerate(x.shape) if i >= len(parts) or isinstance(parts[i], slice)]
+        _bounded((*picked, *kept))
+        cut: Tensor = x[tuple(parts)]
         return cut
 
     def _check(self, node: ast.AST) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +94,16 @@ class ModelSpec:
                 if "default" not in entry:
                     raise SpecError(f"config.json does not give {entry['file']}: {entry['meaning']}.")
                 value = entry["default"]
-            if isinstance(value, str) and not value.isidentifier():
+            if value == entry.get("default") and isinstance(value, str) and not value.isidentifier():
                 value = int(Equation(value).run(config))
+            whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
+            if name.startswith("n_") and not whole:
+                raise SpecError(
+                    f"config.json gives {entry['file']} = {value!r}, wanted a whole number above 0."
+                )
             config[name] = value
+        if config["n_embd"] % config["n_head"]:
+            raise SpecError(f"n_embd {config['n_embd']} cannot be cut into {config['n_head']} heads.")
         config["head_dim"] = config["n_embd"] // config["n_head"]
         return config
 
@@ -158,9 +166,7 @@ def read_model(
         before=before,
         after=after,
         config=data["config"],
-        weights={
-            name: tuple(Equation(str(size)) for size in shape) for name, shape in data["weights"].items()
-        },
+        weights={name: _weight_shape(file, name) for name in data["weights"]},
         tied=data["tied"],
         rules=read_rules(file, known),
         mistakes=mistakes,
@@ -170,12 +176,27 @@ def read_model(
     return model
 
 
+def _weight_shape(file: YamlFile, name: str) -> tuple[Equation, ...]:
+    try:
+        shape = tuple(Equation(str(size)) for size in file.data["weights"][name])
+    except SpecError as error:
+        raise file.error(str(error), "weights", name) from error
+    for unknown in sorted(set().union(*(size.names for size in shape)) - file.data["config"].keys()):
+        raise file.error(f"{unknown} is not an entry of the config.", "weights", name)
+    return shape
+
+
 def _check_wiring(model: ModelSpec) -> None:
     file = model.file
     steps = file.data["steps"]
-    made = {name for step in steps for name in step["makes"]}
-    past = {f"past.{name}" for name in made}
-    sources = {*made, *past, *model.weights, "ids", "n_past", "h.N.in", "h.last.out", "h.last.in"}
+    for name, stored in model.tied.items():
+        for weight in (name, stored):
+            if weight not in model.weights:
+                raise file.error(f"{weight} is not a weight.", "tied", name)
+    in_block = [any("h.N." in name for name in step["makes"]) for step in steps]
+    if [part for part, _ in groupby(in_block)].count(True) != 1:
+        raise file.error("the steps of a block, which make h.N.…, must stand together.", "steps")
+    known = _known_before(model)
     for i, step in enumerate(steps):
         if step["by"] not in model.components:
             raise file.error(f"{step['by']} is not a component.", "steps", i, "by")
@@ -184,25 +205,52 @@ def _check_wiring(model: ModelSpec) -> None:
             wanted, got = ", ".join(component.inputs), ", ".join(step["from"])
             raise file.error(f"{component.id} reads {wanted}; the step gives {got}.", "steps", i, "from")
         for name, source in step["from"].items():
-            if source not in sources:
-                raise file.error(f"{source} is not a tensor of the model.", "steps", i, "from", name)
+            if source not in known[i]:
+                text = f"{source} is not a tensor of the model, or is not made before it is read."
+                raise file.error(text, "steps", i, "from", name)
         for name, output in step["makes"].items():
             if output not in component.outputs:
                 raise file.error(f"{component.id} has no output {output}.", "steps", i, "makes", name)
-            if name not in component.appears_as and not component.id.startswith("cache"):
+            if name not in component.appears_as:
                 text = f"{name} is made by {component.id}, whose spec does not list it in appears_as."
                 raise file.error(text, "steps", i, "makes", name)
+            if name in known[i]:
+                raise file.error(f"{name} is made twice.", "steps", i, "makes", name)
     for component in model.components.values():
+        made = {name for step in steps if step["by"] == component.id for name in step["makes"]}
         for name in component.appears_as:
             if name not in made:
-                raise component.file.error(
-                    f"{name} is not made by any step of {file.path.name}.", "appears_as"
-                )
+                text = f"{name} is not made by any step of {file.path.name} that runs {component.id}."
+                raise component.file.error(text, "appears_as")
+    read = {source for step in steps for source in step["from"].values()}
+    for name in model.weights:
+        if name not in read:
+            raise file.error(f"no step reads {name}. Use it or leave it out.", "weights", name)
     for name, mistake in model.mistakes.items():
         for target, changed in mistake.instead.items():
-            inputs = {key for step in steps if target in step["makes"] for key in step["from"]}
-            for key in changed:
-                if key not in inputs:
-                    raise file.error(
-                        f"no step makes {target} from {key}.", "mistakes", name, "instead", target
-                    )
+            at = ("mistakes", name, "instead", target)
+            makers = [i for i, step in enumerate(steps) if target in step["makes"]]
+            for key, source in changed.items():
+                if not makers or key not in steps[makers[0]]["from"]:
+                    raise file.error(f"no step makes {target} from {key}.", *at)
+                if re.sub(r"\bh\.\d+\.", "h.N.", source) not in known[makers[0]]:
+                    raise file.error(f"{source} is not a tensor that {target} could be made from.", *at)
+
+
+def _known_before(model: ModelSpec) -> list[set[str]]:
+    """Return what each step may read: ids, weights, the past, and what the steps above it make."""
+    steps = model.file.data["steps"]
+    known = {
+        "ids",
+        "n_past",
+        "h.N.in",
+        *model.weights,
+        *(f"past.{name}" for s in steps for name in s["makes"]),
+    }
+    before = []
+    for step in steps:
+        before.append(set(known))
+        known |= step["makes"].keys()
+        if "h.N.out" in step["makes"]:
+            known |= {"h.last.in", "h.last.out"}
+    return before

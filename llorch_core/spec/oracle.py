@@ -46,6 +46,8 @@ class Oracle:
     mistake: str | None = None
 
     def __post_init__(self) -> None:
+        if self.mistake and self.mistake not in self.spec.mistake_ids():
+            raise SpecError(f"{self.mistake} is not a mistake. `llorch spec show COMPONENT` lists them.")
         part, _, name = (self.mistake or "").partition(".")
         self._nodes = self.spec.nodes(self.config["n_layer"], name if part == self.spec.id else None)
         self._wrong = {part: name} if part != self.spec.id else {}
@@ -55,23 +57,26 @@ class Oracle:
         self,
         chunks: Sequence[Sequence[int]],
         jitter: np.random.Generator | None = None,
-        precision: str = "float32",
+        bounds: Mapping[tuple[int, str], Tensor] | None = None,
     ) -> list[Step]:
         """Read the chunks one after the other, each with what came before it as its past.
 
         chunks  ids of each forward call
-        jitter  moves every checkpoint at random, by up to the local tolerance of `precision`
+        jitter  moves every checkpoint at random, by up to its bound
+        bounds  by forward call and checkpoint; needed for jitter
 
         Returns the checkpoints of each call.
         """
         steps: list[Step] = []
-        for ids in chunks:
+        for k, ids in enumerate(chunks):
             step: Step = {"ids": np.asarray(ids)}
             for node in self._nodes:
-                made = self._compute(node, list(node.makes), steps, step, PRECISIONS[precision])
-                for checkpoint, (value, bound) in made.items():
-                    moved = value if jitter is None else value + jitter.uniform(-1, 1, value.shape) * bound
-                    step[checkpoint] = moved
+                made = self._compute(node, list(node.makes), steps, step)
+                for checkpoint, output in node.makes.items():
+                    step[checkpoint] = made[output]
+                    if jitter is not None and bounds is not None:
+                        bound = bounds[k, checkpoint]
+                        step[checkpoint] = made[output] + jitter.uniform(-1, 1, bound.shape) * bound
             steps.append(step)
         return steps
 
@@ -88,11 +93,14 @@ class Oracle:
         for k, recorded in enumerate(record):
             step = dict(recorded)
             for node in self._nodes:
-                for checkpoint in node.makes:
-                    made = self._compute(node, [checkpoint], steps, step, PRECISIONS[precision])
-                    value, bound = made[checkpoint]
+                for checkpoint, output in node.makes.items():
                     if checkpoint in recorded:
+                        made = self._compute(node, [checkpoint], steps, step, PRECISIONS[precision])
+                        value, bound = made[output], made[f"bound {output}"]
+                        bound = np.broadcast_to(bound, value.shape)
                         yield Wanted(k, checkpoint, node.component.id, value, bound)
+                    else:
+                        value = self._compute(node, [checkpoint], steps, step)[output]
                     if np.shape(step.get(checkpoint, 0.0)) != value.shape:  # not recorded, or not usable
                         step[checkpoint] = value
             steps.append(step)
@@ -102,22 +110,24 @@ class Oracle:
 
         The tolerance is what the local tolerances add up to: the oracle runs DRAWS times with every
         checkpoint moved at random by its local tolerance, and each row may be REACH times as far away
-        as those runs were in the mean of their squares.
+        as those runs were in the mean of their squares. Hidden scores, which are -inf, do not count.
         """
         chunks = [step["ids"] for step in record]
         right = self.run(chunks)
         rng = np.random.default_rng(seed)
-        moved = [self.run(chunks, rng, precision) for _ in range(DRAWS)]
+        bounds = {(w.step, w.checkpoint): w.bound for w in self.local(right, precision)}
+        moved = [self.run(chunks, rng, bounds) for _ in range(DRAWS)]
         for k, recorded in enumerate(record):
             for node in self._nodes:
-                for checkpoint in node.makes.keys() & recorded.keys():
+                for checkpoint in (name for name in node.makes if name in recorded):
                     value = right[k][checkpoint]
-                    spread = np.zeros((*value.shape[:-1], 1))
-                    for draw in moved:
-                        away = np.where(np.isfinite(value), draw[k][checkpoint], 0) - np.where(
-                            np.isfinite(value), value, 0
-                        )
-                        spread += np.mean(away**2, axis=-1, keepdims=True) / DRAWS
+                    finite = np.isfinite(value)
+                    away = [
+                        np.where(finite, draw[k][checkpoint], 0) - np.where(finite, value, 0)
+                        for draw in moved
+                    ]
+                    total = np.sum(np.square(away), axis=(0, -1))[..., None]
+                    spread = total / np.maximum(finite.sum(axis=-1, keepdims=True), 1) / DRAWS
                     bound = REACH * np.sqrt(spread) + PRECISIONS[precision][1]
                     yield Wanted(k, checkpoint, node.component.id, value, np.broadcast_to(bound, value.shape))
 
@@ -127,9 +137,12 @@ class Oracle:
         checkpoints: list[str],
         steps: Sequence[Step],
         step: Step,
-        precision: tuple[float, float],
-    ) -> dict[str, tuple[Tensor, Tensor]]:
-        """Return value and bound of some checkpoints of a node, from the other tensors of the step."""
+        precision: tuple[float, float] | None = None,
+    ) -> dict[str, Tensor]:
+        """Return the outputs of a node that some checkpoints are, from the other tensors of the step.
+
+        precision  where it is given, the tolerance of each comes too, as `bound OUTPUT`
+        """
         component = node.component
         n_new, n_past = len(step["ids"]), sum(len(s["ids"]) for s in steps)
         inputs = {name: self._source(source, steps, step, n_past) for name, source in node.sources.items()}
@@ -144,9 +157,9 @@ class Oracle:
             "P": n_past,
             "S": n_past + n_new,
         }
-        outputs = {name: node.makes[name] for name in checkpoints}
-        results = component.run(
-            [*outputs.values(), *(f"bound {output}" for output in outputs.values())],
+        outputs = [node.makes[name] for name in checkpoints]
+        return component.run(
+            outputs + [f"bound {output}" for output in outputs if precision],
             inputs,
             self.config,
             layer=node.layer,
@@ -155,10 +168,6 @@ class Oracle:
             mistake=self._wrong.get(component.id),
             precision=precision,
         )
-        return {
-            name: (results[output], np.broadcast_to(results[f"bound {output}"], results[output].shape))
-            for name, output in outputs.items()
-        }
 
     def _source(self, name: str, steps: Sequence[Step], step: Step, n_past: int) -> Tensor:
         if name == "n_past":
@@ -178,14 +187,24 @@ _SIZES = ("n_embd", "n_head", "head_dim", "n_inner", "n_vocab", "n_ctx")
 def read_oracle(spec: ModelSpec, folder: Path, mistake: str | None = None) -> Oracle:
     """Read a model folder by the safetensors library, with the names and shapes of the spec.
 
-    Raises SpecError where a tensor is missing or has another shape: the engine's own reader says more.
+    Raises SpecError where a file cannot be read, or a tensor is missing or has another shape: the engine's
+    own reader says more.
     """
-    config = spec.read_config(json.loads((folder / "config.json").read_text("utf-8")))
+    try:
+        data = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise SpecError(f"cannot be read: {error}", folder / "config.json") from error
+    config = spec.read_config(data)
     tensors: dict[str, Tensor] = {}
     for path in sorted(folder.glob("*.safetensors")):
         if path.name.startswith("model"):
-            for name, entry in safetensors.deserialize(path.read_bytes()):  # type: ignore[no-untyped-call]
-                tensors[name.removeprefix("transformer.")] = _decode(entry).reshape(entry["shape"])
+            try:
+                entries = safetensors.deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
+            except safetensors.SafetensorError as error:
+                raise SpecError(f"cannot be read as safetensors: {error}", path) from error
+            for name, entry in entries:
+                if entry["dtype"] in ("BF16", "F16", "F32", "F64"):  # masks may be anything else
+                    tensors[name.removeprefix("transformer.")] = _decode(entry).reshape(entry["shape"])
     weights = {}
     for name, shape in spec.weight_shapes(config).items():
         stored = spec.tied.get(name, name) if config["tie_word_embeddings"] else name
@@ -197,12 +216,9 @@ def read_oracle(spec: ModelSpec, folder: Path, mistake: str | None = None) -> Or
 
 
 def _decode(entry: Mapping[str, Any]) -> Tensor:
-    match entry["dtype"]:
-        case "BF16":  # the upper half of a float32
-            return (np.frombuffer(entry["data"], "<u2").astype("<u4") << 16).view("<f4").astype(np.float64)
-        case "F16" | "F32" | "F64":
-            return np.frombuffer(entry["data"], f"<f{int(entry['dtype'][1:]) // 8}").astype(np.float64)
-    return np.zeros(0)  # buffers that are no weights may have any dtype
+    if entry["dtype"] == "BF16":  # the upper half of a float32
+        return (np.frombuffer(entry["data"], "<u2").astype("<u4") << 16).view("<f4").astype(np.float64)
+    return np.frombuffer(entry["data"], f"<f{int(entry['dtype'][1:]) // 8}").astype(np.float64)
 
 
 def random_oracle(

@@ -70,12 +70,18 @@ def check_model(model: ModelSpec) -> None:
     }
     chunks = [[3, 1, 4, 1, 5], [9, 2]]
     oracle = random_oracle(model, config)
-    right = oracle.run(chunks)
-    bounds = {(w.step, w.checkpoint): w.bound for w in oracle.local(right, "float32")}
+    try:
+        right = oracle.run(chunks)
+        bounds = {(w.step, w.checkpoint): w.bound for w in oracle.local(right, "float32")}
+    except SpecError as error:
+        raise model.file.error(str(error), "steps") from error
     for name, mistake in model.mistakes.items():
         if mistake.policy:
             continue
-        wrong = random_oracle(model, config, mistake=mistake.id).run(chunks)
+        try:
+            wrong = random_oracle(model, config, mistake=mistake.id).run(chunks)
+        except SpecError as error:
+            raise model.file.error(str(error), "mistakes", name) from error
         farthest = max(
             float(shares(wrong[k][checkpoint], right[k][checkpoint], bound).max())
             for (k, checkpoint), bound in bounds.items()

@@ -14,6 +14,7 @@ KeyPath = tuple[str | int, ...]
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 PLAIN_MAPPING, PLAIN_SEQUENCE = "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"
+MOST_PARTS = 50_000  # aliases of aliases of aliases are few lines and endless data
 DEEPEST = 20  # a parser of nested lists is as deep as they are, and libyaml's would end the process
 
 
@@ -64,6 +65,8 @@ def _check_depth(text: str, path: Path) -> None:
 
 def _build(node: yaml.Node, at: KeyPath, file: YamlFile, open_nodes: set[int]) -> Any:
     file.lines.setdefault(at, node.start_mark.line + 1)
+    if len(file.lines) > MOST_PARTS:
+        raise file.error(f"has more than {MOST_PARTS:,} parts, each alias counted as what it stands for.")
     if id(node) in open_nodes:
         raise file.error("contains itself by an alias.", *at)
     if isinstance(node, yaml.CollectionNode) and node.tag not in (PLAIN_MAPPING, PLAIN_SEQUENCE):
@@ -72,6 +75,8 @@ def _build(node: yaml.Node, at: KeyPath, file: YamlFile, open_nodes: set[int]) -
     if isinstance(node, yaml.MappingNode):
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise file.error("has a list or a mapping for a key. A key is a name.", *at)
             key = str(key_node.value)
             file.lines[(*at, key)] = key_node.start_mark.line + 1
             if key in mapping:
@@ -83,7 +88,7 @@ def _build(node: yaml.Node, at: KeyPath, file: YamlFile, open_nodes: set[int]) -
     loader = yaml.SafeLoader("")
     try:
         return loader.construct_object(node, deep=True)
-    except (yaml.YAMLError, ValueError) as error:
-        raise file.error(f"{node.value!r} is not a value: {error}", *at) from error
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:  # as PyYAML's own slips
+        raise file.error(f"{node.value!r} is not a value of {node.tag}", *at) from error
     finally:
         loader.dispose()

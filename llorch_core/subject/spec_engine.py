@@ -73,7 +73,7 @@ class SpecEngine:
 
 
 def engine_of_specs(spec: ModelSpec, folder: Path, mistake: str | None = None) -> SpecEngine | NumpyEngine:
-    """Return an engine that makes one mistake: the oracle with another equation, or ours with another datum."""
+    """Return an engine with one mistake: the oracle with another equation, or ours with another datum."""
     if mistake and mistake.partition(".")[0] in {**spec.before, **spec.after}:
         return NumpyEngine(folder, mistake)
     return SpecEngine(spec, folder, mistake)

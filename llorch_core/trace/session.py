@@ -10,11 +10,18 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from llorch_core.check.compare import Comparison, MismatchError, compare, everywhere, local, require
+from llorch_core.check.compare import (
+    Comparison,
+    MismatchError,
+    compare,
+    compare_record,
+    everywhere,
+    require,
+)
 from llorch_core.spec.difference import PRECISIONS
 from llorch_core.spec.errors import SpecError
 from llorch_core.spec.model import ModelSpec
-from llorch_core.spec.oracle import Oracle, Step, read_oracle
+from llorch_core.spec.oracle import Oracle, Step, Wanted, read_oracle
 from llorch_core.spec.suite import load_specs, suite_folder
 from llorch_core.subject.dump import read_dump
 from llorch_core.subject.protocol import Array, Chunks, Subject
@@ -65,6 +72,21 @@ class Session:
         """The same model in float64, from the specs; read by code that is not the engine's."""
         return read_oracle(self.spec, self.subject.folder)
 
+    def again(self, record: list[Step] | None = None) -> Session:
+        """Return a session without outcomes, which shares what this one has computed.
+
+        record  another record of the same reading, to be held against what is wanted of this one
+        """
+        other = Session(self.subject, self.spec)
+        shared = ("oracle", "record", "wanted", "local", "everywhere", "recorded_by_others")
+        other.__dict__.update({name: self.__dict__[name] for name in shared if name in self.__dict__})
+        other._rounding = self._rounding
+        if record is not None:
+            for name in ("local", "everywhere"):
+                other.__dict__.pop(name, None)
+            other.__dict__.update(wanted=self.wanted, record=record)
+        return other
+
     @contextmanager
     def trial(self) -> Iterator[None]:
         """Run the engine; whatever it raises is its own fault, and a mismatch."""
@@ -106,9 +128,14 @@ class Session:
             return self.subject.record(self.chunks)
 
     @cached_property
+    def wanted(self) -> list[Wanted]:
+        """What every recorded checkpoint should be, by its equations, from what was recorded before it."""
+        return list(self.oracle.local(self.record, self.subject.precision))
+
+    @cached_property
     def local(self) -> list[Comparison]:
         """Every recorded checkpoint against its equations."""
-        return local(self.oracle, self.record, self.subject.precision)
+        return compare_record(self.record, self.wanted)
 
     @cached_property
     def everywhere(self) -> list[Comparison]:

@@ -35,7 +35,8 @@ def refused(*arguments, stdin=""):
 
 
 @pytest.mark.parametrize(
-    "command", ["", "verify", "generate", "spec", "spec list", "spec show", "spec check", "spec weights"]
+    "command",
+    ["", "verify", "generate", "spec", "spec list", "spec show", "spec check", "spec weights", "prove"],
 )
 def test_each_help_text_opens_with_a_sentence_and_ends_with_an_example(command):
     ran = llorch(*command.split(), "--help")
@@ -295,3 +296,39 @@ def test_importing_the_command_line_imports_nothing_heavy():
     code = "import llorch_core.cli, sys; print({'numpy', 'behave', 'tiktoken', 'rich'} & set(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert ran.stdout == "set()\n"
+
+
+def test_prove_catches_the_mistakes_of_a_component_and_says_by_which_rule(tiny_folder):
+    ran = llorch("prove", "--only", "top_p", "--model", tiny_folder(), "--jobs", 1)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "top_p.crossing_token_dropped" in ran.stdout
+    assert "proved: 5 of 5 mistakes (100.0%)" in ran.stdout
+
+
+def test_prove_prints_one_json_object(tiny_folder):
+    ran = llorch("prove", "--only", "mlp.erf_gelu", "--model", tiny_folder(), "--json")
+    found = json.loads(ran.stdout)
+    assert (found["verdict"], found["mistakes"], found["caught"]) == ("proved", 1, 1)
+    assert found["trials"][0]["rule"] == "mlp.activation_of_the_config"
+    assert found["trials"][0]["found"]["share"] > 4
+
+
+def test_prove_moves_elements_in_two_processes_and_prints_the_bound(tiny_folder):
+    ran = llorch("prove", "--perturb", 60, "--model", tiny_folder(), "--jobs", 2)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "60 of 60 single elements, moved by 4 tolerances" in ran.stdout
+    assert "with 95 % confidence, at least 95.13% of all such errors are" in ran.stdout
+
+
+def test_prove_says_which_moves_nobody_noticed(tiny_folder):
+    ran = llorch("prove", "--perturb", 3, "--tolerances", 1.0001, "--model", tiny_folder(), "--json")
+    found = json.loads(ran.stdout)
+    assert found["moved"] == 3
+    assert found["noticed"] + len(found["missed"]) == 3
+
+
+def test_prove_refuses_what_proves_nothing():
+    assert "there is no mistake mlp.nothing" in refused("prove", "--only", "mlp.nothing")
+    assert "wanted 1 or more" in refused("prove", "--perturb", "0")
+    assert "more than 1" in refused("prove", "--perturb", "5", "--tolerances", "0.5")
+    assert "--jobs is 0" in refused("prove", "--jobs", "0")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from llorch_core.spec.errors import SpecError
-from llorch_core.spec.language import FUNCTIONS, Equation
+from llorch_core.spec.language import FUNCTIONS, Equation, at_most
 
 X = np.array([[1.0, 3.0, 2.0], [4.0, -4.0, 6.0]])
 
@@ -111,6 +111,14 @@ def test_dropout_loses_a_tenth_at_random_and_makes_up_for_it():
         "sum(x, x)",
         "x(1)(2)",
         "await x",
+        "x[...]",
+        "x[*x]",
+        "x if x else " * 60 + "x",
+        "1if x else 2",
+        "'\\d'",
+        "x; x",
+        "x\0",
+        "\ud800",
         "__import__('os').system('true')",
         "x[0](1)",
         "",
@@ -144,6 +152,21 @@ def test_what_is_no_equation_is_refused_when_it_is_made(text):
         "arange(10 ** 10)",
         "arange(inf)",
         "arange(0.5)",
+        "arange(-1)",
+        "causal(-1, 2)",
+        "x[-1]",
+        "x[0:-1]",
+        "x[0:3]",
+        "x[0:2:0]",
+        "x[0, 0, 0]",
+        "x[inf]",
+        "x[0][0][0]",
+        "x[0 * reshape(arange(20000), 20000, 1), 0 * arange(20000)]",
+        "x[x[x[x[9]]]]",
+        "heads(x, inf)",
+        "permute(x, inf, 1)",
+        "reshape()",
+        "max(arange(0))",
         "causal(10 ** 6, 10 ** 6)",
         "occurs(arange(2), 10 ** 12)",
         "reshape(arange(10 ** 5), 10 ** 5, 1) * arange(10 ** 5)",
@@ -169,10 +192,42 @@ def test_a_tower_of_powers_is_infinite_and_not_endless():
 
 
 def test_doubling_a_tensor_again_and_again_ends_at_the_bound():
-    x = np.ones((1, 2**20))
-    with pytest.raises(SpecError, match="larger than"):
+    x = np.ones((1, 2**10))
+    with at_most(2**20), pytest.raises(SpecError, match="larger than 1,048,576 elements"):
         for _ in range(20):
             x = Equation("concat(x, x)").run({"x": x})
+    assert x.size == 2**20
+
+
+def test_a_smaller_bound_ends_with_its_block():
+    with at_most(4), pytest.raises(SpecError, match="larger than 4 elements"):
+        Equation("arange(5)").run({})
+    assert Equation("arange(5)").run({}).size == 5
+
+
+def test_indices_that_meet_are_bounded_together_and_not_one_by_one():
+    equation = Equation("x[reshape(arange(2), 2, 1), arange(3)]")
+    with at_most(6):
+        np.testing.assert_array_equal(equation.run({"x": X}), X)
+    with at_most(5), pytest.raises(SpecError, match=r"shape \[2, 3\] is larger than 5"):
+        equation.run({"x": X})
+
+
+def test_no_positions_are_cut_into_heads_and_merged_again():
+    assert Equation("heads(reshape(arange(0), 0, 4), 2)").run({}).shape == (2, 0, 2)
+    assert Equation("merge(reshape(arange(0), 2, 0, 3))").run({}).shape == (0, 6)
+
+
+def test_the_mean_of_nothing_is_not_a_number_and_warns_nobody():
+    assert np.isnan(Equation("mean(arange(0))").run({})).tolist() == [True]
+
+
+def test_what_overflows_or_is_undefined_warns_nobody():
+    got = [
+        Equation(text).run({})
+        for text in ("exp(1000)", "log(0)", "1 / 0", "0 / 0", "sqrt(-1)", "sigmoid(-1000)")
+    ]
+    np.testing.assert_array_equal(got, [math.inf, -math.inf, math.inf, math.nan, math.nan, 0.0])
 
 
 def test_an_equation_knows_what_it_reads_and_what_it_calls():

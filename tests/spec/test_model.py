@@ -90,6 +90,18 @@ FALSE = {
     "mistake without effect": ("instead: {h.N.mid: {stream: h.N.ln_1}}", "instead: {h.N.mid: {stream: h.N.in}}", "residual_after_norm changes nothing"),
     "mistake in no input": ("instead: {h.N.mid: {stream: h.N.ln_1}}", "instead: {h.N.mid: {river: h.N.ln_1}}", "no step makes h.N.mid from river"),
     "mistake of nobody": ("catches: [keys_mixed]", "catches: [cache.values_are_values]", "which is not a mistake"),
+    "source that is made later": ("{x: h.N.in, weight: h.N.ln_1.weight", "{x: h.N.mid, weight: h.N.ln_1.weight", "h.N.mid is not a tensor of the model, or is not made before"),
+    "mistake that reads nothing": ("instead: {h.N.mid: {stream: h.N.ln_1}}", "instead: {h.N.mid: {stream: h.N.river}}", "h.N.river is not a tensor that h.N.mid could be made from"),
+    "mistake that reads what follows": ("instead: {h.N.mid: {stream: h.N.ln_1}}", "instead: {h.N.mid: {stream: logits}}", "logits is not a tensor that h.N.mid could be made from"),
+    "mistake of another shape": ("instead: {h.N.mid: {stream: h.N.ln_1}}", "instead: {h.N.mid: {stream: h.N.attn.q}}", "stream is [3, 5, 11], wanted [T, n_embd]"),
+    "source of another shape": ("{x: ln_f, weight: lm_head.weight}", "{x: ids, weight: lm_head.weight}", "x is [5], wanted [T, n_embd]"),
+    "checkpoint made twice": ("makes: {h.N.out: out}", "makes: {h.N.mid: out}", "h.N.mid is made twice"),
+    "weight that nobody reads": ("{x: h.last.out, weight: ln_f.weight, bias: ln_f.bias}", "{x: h.last.out, weight: ln_f.weight, bias: ln_f.weight}", "no step reads ln_f.bias"),
+    "weight of an unknown size": ("  ln_f.bias:                [n_embd]", "  ln_f.bias:                [n_emb]", "n_emb is not an entry of the config"),
+    "weight of no size": ("  ln_f.bias:                [n_embd]", "  ln_f.bias:                [n.embd]", "n.embd in 'n.embd' is not allowed"),
+    "tie to nothing": ("tied: {lm_head.weight: wte.weight}", "tied: {lm_head.weight: wte}", "wte is not a weight"),
+    "checkpoint that is not made": ("makes: {h.N.attn.q: q, h.N.attn.k: k, ", "makes: {h.N.attn.k: k, ", "h.N.attn.q"),
+    "unknown key": ("tied: {", "ties: {}\ntied: {", "'ties' was unexpected"),
     "unknown policy": ("policy:  recording_rounds", "policy:  hope", "hope"),
 }  # fmt: skip
 
@@ -106,6 +118,38 @@ def test_a_false_wiring_is_refused_with_file_and_line(tmp_path, what):
         load_specs(tmp_path / "specs")
     assert named in str(caught.value)
     assert ".yaml:" in str(caught.value)
+
+
+def test_the_line_of_a_wiring_error_is_the_line_of_the_fault(tmp_path):
+    shutil.copytree(suite_folder() / "specs", tmp_path / "specs", ignore=shutil.ignore_patterns("golden"))
+    path = tmp_path / "specs" / "model" / "gpt2.yaml"
+    lines = path.read_text().splitlines()
+    (at,) = [i for i, line in enumerate(lines) if "mlp_reads_raw_stream:" in line]
+    lines[at + 1] = lines[at + 1].replace("h.N.mid", "nowhere")
+    path.write_text("\n".join(lines))
+    with pytest.raises(SpecError, match=rf"gpt2\.yaml:{at + 2}: nowhere is not a tensor"):
+        load_specs(tmp_path / "specs")
+
+
+def test_the_steps_of_a_block_stand_together(tmp_path):
+    shutil.copytree(suite_folder() / "specs", tmp_path / "specs", ignore=shutil.ignore_patterns("golden"))
+    path = tmp_path / "specs" / "model" / "gpt2.yaml"
+    head, *steps = path.read_text().split("  - by: ")
+    last, rest = steps[-1].split("rules:", 1)
+    text = head + "".join(f"  - by: {step}" for step in [*steps[:5], last, *steps[5:-1]]) + "rules:" + rest
+    path.write_text(text)
+    with pytest.raises(SpecError, match=r"gpt2\.yaml:\d+: the steps of a block"):
+        load_specs(tmp_path / "specs")
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [("n_head", 0), ("n_head", 3), ("n_layer", True), ("n_embd", "4"), ("n_embd", 4.0), ("vocab_size", -1)],
+)
+def test_a_config_with_an_impossible_size_is_refused(entry, value):
+    data = {"vocab_size": 11, "n_positions": 7, "n_embd": 4, "n_head": 2, "n_layer": 1}
+    with pytest.raises(SpecError, match=str(value)):
+        load_specs().read_config({**data, entry: value})
 
 
 def test_a_spec_that_the_model_does_not_know_is_refused(tmp_path):

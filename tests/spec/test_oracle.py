@@ -5,10 +5,11 @@ import pytest
 from safetensors.numpy import load_file
 
 from llorch_core.spec.component import Component
-from llorch_core.spec.difference import shares
+from llorch_core.spec.difference import PRECISIONS, shares
 from llorch_core.spec.errors import SpecError
 from llorch_core.spec.oracle import random_oracle, read_oracle
 from llorch_core.spec.suite import load_specs, suite_folder
+from llorch_core.spec.trial import samples
 
 CONFIG = {
     "n_layer": 2, "n_head": 2, "head_dim": 3, "n_embd": 6, "n_inner": 10, "n_vocab": 17, "n_ctx": 16,
@@ -147,6 +148,111 @@ def test_a_mistake_changes_the_forward_pass_beyond_the_tolerance(mistake):
         shares(record[w.step][w.checkpoint], w.value, w.bound).max() for w in right.local(record, "float32")
     )
     assert worst > 4
+
+
+def other_mistakes():
+    """Return the mistakes of components that a forward pass does not run: sampling, selection."""
+    components = load_specs().components.values()
+    seen = set(model_mistakes())
+    return [m.id for c in components for m in c.mistakes.values() if m.id not in seen]
+
+
+@pytest.mark.parametrize("mistake", other_mistakes())
+def test_a_mistake_changes_the_output_of_its_component_beyond_the_tolerance(mistake):
+    part, _, name = mistake.partition(".")
+    component, config, worst = load_specs().components[part], load_specs().defaults, 0.0
+    cases = component.cases["equation"] if component.cases else [None]
+    for case in cases:
+        chosen = {**config, component.cases["config"]: case} if case else config
+        for draw in range(4):
+            inputs = samples(component, draw)
+            bounds = [f"bound {output}" for output in component.outputs]
+            right = component.run(
+                [*component.outputs, *bounds], inputs, chosen, precision=PRECISIONS["float32"]
+            )
+            wrong = component.run(component.outputs, inputs, chosen, mistake=name)
+            for output in component.outputs:
+                worst = max(worst, shares(wrong[output], right[output], right[f"bound {output}"]).max())
+    assert worst > 4
+
+
+def test_every_mistake_of_an_equation_or_of_the_wiring_is_tried_here():
+    spec = load_specs()
+    policies = {m.id for m in spec.mistakes.values() if m.policy}
+    equations = {m.id for c in spec.components.values() for m in c.mistakes.values()}
+    wiring = {m.id for m in spec.mistakes.values()}
+    assert {*model_mistakes(), *other_mistakes()} == (equations | wiring) - policies
+    assert len(other_mistakes()) > 20
+
+
+def test_a_mistake_that_nobody_listed_is_refused():
+    for name in ("mlp.nothing", "nothing.erf_gelu", "erf_gelu"):
+        with pytest.raises(SpecError, match=f"{name} is not a mistake"):
+            random_oracle(load_specs(), CONFIG, mistake=name)
+
+
+def test_checkpoints_come_in_the_order_of_the_data_flow():
+    oracle = random_oracle(load_specs(), CONFIG)
+    record = oracle.run([IDS])
+    wanted = [name for node in load_specs().nodes(2) for name in node.makes]
+    assert [w.checkpoint for w in oracle.local(record, "float32")] == wanted
+    assert [w.checkpoint for w in oracle.everywhere(record, "float32")] == wanted
+
+
+def test_hidden_scores_do_not_narrow_the_global_tolerance_of_a_row():
+    # Row 0 of the scores has one visible key of eight. Counting the seven hidden ones would divide by root 8.
+    oracle = random_oracle(load_specs(), CONFIG)
+    record = oracle.run([IDS])
+    name = "h.0.attn.scores"
+    local = {w.checkpoint: w.bound for w in oracle.local(record, "float32")}[name]
+    bound = {w.checkpoint: w.bound for w in oracle.everywhere(record, "float32")}[name]
+    assert (bound[:, 0, 0] > local[:, 0, 0]).all()
+
+
+def test_a_recorded_float32_is_computed_with_in_float64():
+    oracle = random_oracle(load_specs(), CONFIG)
+    record = [{k: x if k == "ids" else x.astype(np.float32) for k, x in oracle.run([IDS])[0].items()}]
+    for w in oracle.local(record, "float32"):
+        assert w.value.dtype == w.bound.dtype == np.float64
+        if w.checkpoint == "h.0.mlp.act":
+            x = record[0]["h.0.mlp.fc"].astype(np.float64)
+            wanted = 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+            np.testing.assert_allclose(w.value, wanted, rtol=1e-14)
+
+
+def test_buffers_that_are_no_weights_may_have_any_type(tiny_folder, tiny_tensors):
+    mask = np.tril(np.ones((1, 1, 16, 16), np.bool_))
+    plain, masked = tiny_folder(), tiny_folder({**tiny_tensors(), "h.0.attn.bias": mask})
+    (with_mask,), (without) = (
+        read_oracle(load_specs(), masked).run([IDS]),
+        read_oracle(load_specs(), plain).run([IDS]),
+    )
+    np.testing.assert_array_equal(with_mask["logits"], without[0]["logits"])
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("config.json", None),
+        ("config.json", b"{"),
+        ("model.safetensors", b"\xff" * 40),
+        ("config.json", b"\xff"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_refused_by_name(tiny_folder, file, content):
+    folder = tiny_folder()
+    (folder / file).unlink()
+    if content is not None:
+        (folder / file).write_bytes(content)
+    with pytest.raises(SpecError, match=f"{file}: cannot be read"):
+        read_oracle(load_specs(), folder)
+
+
+def test_an_id_or_a_position_that_the_tables_lack_is_refused():
+    oracle = random_oracle(load_specs(), CONFIG)
+    for chunks in ([[17]], [[-1]], [[0] * 17], [[0] * 16, [0]]):
+        with pytest.raises(SpecError, match="whole number from 0 to"):
+            oracle.run(chunks)
 
 
 def test_a_folder_without_a_tensor_is_refused_by_name(tiny_folder, tiny_tensors):

@@ -41,6 +41,13 @@ def test_a_key_that_is_given_twice_is_refused_at_the_second(tmp_path):
         ("a: &a [*a]", "contains itself"),
         ("a: !!python/object/apply:os.system [true]", "apply:os.system is not allowed"),
         ("a: !!int text", "is not a value"),
+        ("a: 1\nb: !!int ''", "spec.yaml:2: '' is not a value"),
+        ("a: !!bool maybe", "is not a value"),
+        ("a: !!timestamp soon", "is not a value"),
+        ("a: 2020-13-45", "is not a value"),
+        ("a: 1\n? [b]\n: 2", "list or a mapping for a key"),
+        ("a: 1\n---\nb: 2", "spec.yaml:2: is not YAML"),
+        ("a: \x07", "is not YAML"),
         ("a: " + "[" * 100_000 + "]" * 100_000, "nested more than 20 deep"),
     ],
 )
@@ -52,3 +59,14 @@ def test_what_cannot_be_read_is_a_spec_error(tmp_path, text, named):
 def test_a_missing_file_is_a_spec_error(tmp_path):
     with pytest.raises(SpecError, match="cannot be read"):
         read_yaml(tmp_path / "nothing.yaml")
+
+
+def test_aliases_of_aliases_end_before_they_fill_the_memory(tmp_path):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 10)]
+    with pytest.raises(SpecError, match="more than 50,000 parts"):
+        read_yaml(write(tmp_path, "\n".join(lines)))
+
+
+def test_an_alias_stands_for_what_it_names(tmp_path):
+    assert read_yaml(write(tmp_path, "a: &it [1, 2]\nb: *it\n")).data == {"a": [1, 2], "b": [1, 2]}

@@ -1,0 +1,205 @@
+"""llorch prove: put every mistake on trial, and move single elements at random."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from llorch_core.check.compare import as_json
+from llorch_core.cli.verify import share
+from llorch_core.engine.errors import UsageError
+from llorch_core.spec.suite import load_specs
+from llorch_core.subject.numpy_engine import NumpyEngine
+from llorch_core.trace.prove import Moved, Trial, claims, detection_bound, move_elements, try_mistakes
+from llorch_core.trace.session import Session
+
+PART = 50  # elements that one process moves before it is given others
+
+
+@click.command(epilog="Example: llorch prove --perturb 2000")
+@click.option("--model", type=click.Path(path_type=Path), help="Model folder; default: the embedded model.")
+@click.option("--only", help="Only the mistakes of this component, or one COMPONENT.MISTAKE.")
+@click.option(
+    "--perturb", type=int, help="Move one random element, so many times, instead of trying mistakes."
+)
+@click.option("--tolerances", type=float, default=4.0, show_default=True, help="How far --perturb moves.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Which elements --perturb moves.")
+@click.option("--jobs", type=int, default=os.cpu_count(), help="Processes; default: the number of cores.")
+@click.option("--json", "as_json_", is_flag=True, help="Print one JSON object on standard output.")
+def command(
+    model: Path | None,
+    only: str | None,
+    perturb: int | None,
+    tolerances: float,
+    seed: int,
+    jobs: int,
+    as_json_: bool,
+) -> int:
+    """Prove that the tests can fail: put every mistake of the specs on trial.
+
+    Each mistake must be caught by a scenario of its own rule, by a comparison and not by a crash.
+    With --perturb, one random element of what the engine records is moved by a few tolerances, and
+    the scenario that holds it must notice. Exit code 0: all caught; 1: not; 2: could not tell.
+    """
+    if jobs < 1:
+        raise UsageError(f"--jobs is {jobs} (wanted 1 or more).")
+    folder = NumpyEngine(model).folder
+    if perturb is not None:
+        if perturb < 1 or not tolerances > 1:
+            raise UsageError(
+                f"--perturb is {perturb} and --tolerances {tolerances} (wanted 1 or more, and more than 1).\n"
+                "Less than one tolerance is no error."
+            )
+        return prove_moves(folder, perturb, tolerances, seed, jobs, as_json_)
+    spec = load_specs()
+    wanted = claims(spec, only)
+    if not wanted:
+        raise UsageError(
+            f"there is no mistake {only}.\n`llorch spec show COMPONENT` lists the mistakes of a component."
+        )
+    mistakes = list(dict.fromkeys(mistake for mistake, _ in wanted))
+    with progress(f"{len(mistakes)} mistakes on trial", len(wanted)) as advance:
+        work = [(folder, [c for c in wanted if c[0] == mistake]) for mistake in mistakes]
+        trials = [t for part in spread(_try, work, jobs, advance) for t in part]
+    bad = [t for t in trials if t.status not in ("caught", "not run")]
+    caught = {t.mistake for t in trials} - {t.mistake for t in trials if t.status != "caught"}
+    code = 1 if bad else 0 if caught else 2
+    if as_json_:
+        found = {
+            "verdict": ("proved", "not proved", "undecided")[code],
+            "mistakes": len(mistakes),
+            "caught": len(caught),
+            "trials": [trial_json(t) for t in trials],
+        }
+        click.echo(json.dumps(found, indent=2, allow_nan=False))
+    else:
+        print_trials(trials, len(mistakes), len(caught), code)
+    return code
+
+
+def prove_moves(folder: Path, count: int, tolerances: float, seed: int, jobs: int, as_json_: bool) -> int:
+    """Move elements, and print how many of the moves were noticed."""
+    parts = [min(PART, count - start) for start in range(0, count, PART)]
+    with progress(f"{count:,} elements moved", count) as advance:
+        work = [(folder, n, tolerances, (seed, i)) for i, n in enumerate(parts)]
+        moves = [m for part in spread(_move, work, jobs, advance) for m in part]
+    noticed = sum(m.noticed for m in moves)
+    bound = detection_bound(noticed, count)
+    missed = [m for m in moves if not m.noticed]
+    if as_json_:
+        found = {
+            "moved": count,
+            "noticed": noticed,
+            "tolerances": tolerances,
+            "detection_at_least": bound,
+            "missed": [{"checkpoint": m.checkpoint, "step": m.step, "index": list(m.index)} for m in missed],
+        }
+        click.echo(json.dumps(found, indent=2))
+        return 1 if missed else 0
+    for m in missed:
+        click.echo(f"not noticed: step {m.step}, {m.checkpoint} {list(m.index)}")
+    checkpoints = len({(m.step, m.checkpoint) for m in moves})
+    click.echo(
+        f"{noticed:,} of {count:,} single elements, moved by {tolerances:g} tolerances in {checkpoints} "
+        "tensors, were noticed"
+    )
+    if not missed:
+        click.echo(f"with 95 % confidence, at least {bound:.2%} of all such errors are")
+    return 1 if missed else 0
+
+
+def _try(folder: Path, wanted: list[tuple[str, str]]) -> list[Trial]:
+    return list(try_mistakes(load_specs(), folder, wanted))
+
+
+def _move(folder: Path, count: int, tolerances: float, seed: tuple[int, int]) -> list[Moved]:
+    return list(move_elements(_session(folder), count, tolerances, seed))
+
+
+@cache
+def _session(folder: Path) -> Session:
+    return Session(NumpyEngine(folder), load_specs())
+
+
+def spread(
+    function: Callable[..., list[Any]],
+    work: list[tuple[Any, ...]],
+    jobs: int,
+    advance: Callable[[int], None],
+) -> Iterator[list[Any]]:
+    """Do each part of the work, in order, in `jobs` processes; a single part in this one."""
+    if len(work) == 1:
+        yield function(*work[0])
+        return
+    with ProcessPoolExecutor(min(jobs, len(work)), mp_context=get_context("spawn")) as pool:
+        for future in [pool.submit(function, *part) for part in work]:
+            result = future.result()
+            advance(len(result))
+            yield result
+
+
+@contextmanager
+def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar on standard error where that is a terminal; gives the function that advances it."""
+    talk = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=talk, transient=True, disable=not talk.is_terminal) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda n: bar.advance(task, n)
+
+
+def print_trials(trials: list[Trial], mistakes: int, caught: int, code: int) -> None:
+    """Print what became of each mistake, and the share that was caught."""
+    out = Console(highlight=False)
+    if not out.is_terminal:
+        out = Console(highlight=False, width=200, color_system=None)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("mistake", "rule that must catch it", "scenario that did", "first checkpoint"):
+        table.add_column(column, overflow="fold")
+    table.add_column("tolerances away", justify="right")
+    table.add_column("verdict", no_wrap=True)
+    for t in trials:
+        step = "" if t.found is None or t.found.step is None else f"step {t.found.step}, "
+        colour = {"caught": "green", "not run": "yellow"}.get(t.status, "bold red")
+        table.add_row(
+            t.mistake,
+            t.rule,
+            escape(t.scenario.title if t.scenario else "–"),
+            step + t.found.what if t.found else "",
+            share(t.found),
+            f"[{colour}]{t.status}[/]",
+        )
+    out.print(table)
+    for t in trials:
+        if t.status not in ("caught", "not run") and t.scenario:
+            out.print(f"\n[bold red]{t.status}[/] {t.mistake} before {t.rule}: {escape(t.scenario.message)}")
+    word = ("proved", "not proved", "could not tell")[code]
+    out.print(
+        f"\n[bold]{word}[/]: {caught} of {mistakes} mistakes ({caught / mistakes:.1%}) were caught by every rule "
+        f"that claims to, by a comparison; exit code {code}"
+    )
+
+
+def trial_json(trial: Trial) -> dict[str, Any]:
+    """Return one trial as JSON can hold it."""
+    return {
+        "mistake": trial.mistake,
+        "component": trial.mistake.partition(".")[0],
+        "rule": trial.rule,
+        "status": trial.status,
+        "scenario": trial.scenario.title if trial.scenario else None,
+        "found": as_json(trial.found) if trial.found else None,
+    }
