@@ -6,19 +6,17 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from llorch_core.check.compare import as_json
+from llorch_core.cli.console import console, progress
 from llorch_core.cli.verify import share
 from llorch_core.engine.errors import UsageError
 from llorch_core.spec.suite import load_specs
@@ -151,21 +149,9 @@ def spread(
             yield result
 
 
-@contextmanager
-def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar on standard error where that is a terminal; gives the function that advances it."""
-    talk = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=talk, transient=True, disable=not talk.is_terminal) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda n: bar.advance(task, n)
-
-
 def print_trials(trials: list[Trial], mistakes: int, caught: int, code: int) -> None:
     """Print what became of each mistake, and the share that was caught."""
-    out = Console(highlight=False)
-    if not out.is_terminal:
-        out = Console(highlight=False, width=200, color_system=None)
+    out = console()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("mistake", "rule that must catch it", "scenario that did", "first checkpoint"):
         table.add_column(column, overflow="fold")
@@ -188,8 +174,8 @@ def print_trials(trials: list[Trial], mistakes: int, caught: int, code: int) -> 
             out.print(f"\n[bold red]{t.status}[/] {t.mistake} before {t.rule}: {escape(t.scenario.message)}")
     word = ("proved", "not proved", "could not tell")[code]
     out.print(
-        f"\n[bold]{word}[/]: {caught} of {mistakes} mistakes ({caught / mistakes:.1%}) were caught by every rule "
-        f"that claims to, by a comparison; exit code {code}"
+        f"\n[bold]{word}[/]: {caught} of {mistakes} mistakes ({caught / mistakes:.1%}) were caught by every "
+        f"rule that claims to, by a comparison; exit code {code}"
     )
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from llorch_core.check.compare import Comparison
+from llorch_core.cli.console import console, progress
 from llorch_core.engine.errors import UsageError
 from llorch_core.spec.suite import load_specs
 from llorch_core.subject.numpy_engine import NumpyEngine
@@ -44,26 +44,16 @@ def command(model: Path | None, engine: str, component: str | None, as_json: boo
     if component is not None and component not in parts:
         raise UsageError(f"there is no component {component}. There are: {', '.join(parts)}.")
     subject = put_on_trial(engine, model)
-    talk = Console(stderr=True, soft_wrap=True)
     total = count_scenarios(component)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=talk, transient=True, disable=not talk.is_terminal) as progress:
-        task = progress.add_task(f"verifying {subject.name}", total=total)
-
-        def ended(outcome: object) -> None:
-            progress.advance(task)
-
-        outcomes = run_features(Session(subject, spec), component, ended)
+    with progress(f"verifying {subject.name}", total) as advance:
+        outcomes = run_features(Session(subject, spec), component, lambda outcome: advance(1))
     found = verdicts(spec, outcomes, component)
     code = exit_code(found, len(outcomes), total)
     seconds = time.monotonic() - started
     if as_json:
         click.echo(json.dumps(report(found, subject, code, seconds), indent=2, allow_nan=False))
     else:
-        out = Console(highlight=False)
-        if not out.is_terminal:
-            out = Console(highlight=False, width=160, color_system=None)
-        print_report(out, found, subject, code, seconds)
+        print_report(console(), found, subject, code, seconds)
     return code
 
 

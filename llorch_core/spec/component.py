@@ -55,6 +55,7 @@ class Mistake:
     instead: Mapping[str, Any]
     symptom: str
     seen_in: tuple[str, ...]
+    hidden_in: tuple[str, ...] = ()  # precisions in which no element shows it
 
 
 @dataclass(frozen=True)
@@ -289,6 +290,7 @@ def read_component(path: Path, schemas: Path, others: Mapping[str, Component]) -
             },
             symptom=entry["symptom"],
             seen_in=tuple(entry.get("seen_in", ())),
+            hidden_in=tuple(entry.get("hidden_in", ())),
         )
         for name, entry in data["mistakes"].items()
     }

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llorch_core.spec.arithmetic import current
 from llorch_core.spec.errors import SpecError
 
 Tensor = NDArray[np.float64]
@@ -72,6 +73,8 @@ def _matmul(a: Tensor, b: Tensor) -> Tensor:
     if a.ndim and b.ndim > 1:
         batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
         _bounded((*batch, *a.shape[-2:-1], b.shape[-1]))
+    if (arithmetic := current()) is not None and a.ndim > 1 and b.ndim > 1:
+        return arithmetic.product(a, b)
     product: Tensor = np.matmul(a, b)
     return product
 
@@ -168,9 +171,15 @@ def _take(x: Tensor, index: Tensor) -> Tensor:
     return np.take_along_axis(x, _indices(index, x.shape[-1]), axis=-1)
 
 
-def _mean(x: Tensor) -> Tensor:
+def _sum(x: Tensor) -> Tensor:
+    if (arithmetic := current()) is not None:
+        return arithmetic.total(x)
     total: Tensor = np.sum(x, axis=-1, keepdims=True)
-    average: Tensor = total / x.shape[-1]  # NaN for no numbers, without NumPy's warning
+    return total
+
+
+def _mean(x: Tensor) -> Tensor:
+    average: Tensor = _sum(x) / x.shape[-1]  # NaN for no numbers, without NumPy's warning
     return average
 
 
@@ -192,7 +201,7 @@ def _last_axis(function: Callable[..., Any]) -> Callable[[Any], Any]:
 FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     # name: (number of arguments, or -1 for any; function)
     "mean": (1, _mean),
-    "sum": (1, _last_axis(np.sum)),
+    "sum": (1, _sum),
     "max": (1, _last_axis(np.max)),
     "min": (1, _last_axis(np.min)),
     "argmax": (1, lambda x: np.argmax(x, axis=-1, keepdims=True).astype(np.float64)),
@@ -240,6 +249,12 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: _bounded_operator(operator.eq),
     ast.NotEq: _bounded_operator(operator.ne),
 }
+
+
+def _rounded(x: Any) -> Any:
+    """Return a result as the arithmetic that is asked for has it."""
+    arithmetic = current()
+    return x if arithmetic is None else arithmetic.round(x)
 
 
 @dataclass(frozen=True)
@@ -318,7 +333,7 @@ class Equation:
                     raise SpecError(f"{node.id} is not defined. Known here: {', '.join(sorted(names))}.")
                 return names[node.id]
             case ast.BinOp():
-                return _BINARY[type(node.op)](value(node.left), value(node.right))
+                return _rounded(_BINARY[type(node.op)](value(node.left), value(node.right)))
             case ast.UnaryOp():
                 operand = value(node.operand)
                 return -operand if isinstance(node.op, ast.USub) else operand
@@ -330,7 +345,7 @@ class Equation:
                     return functions[name](*arguments)
                 if name not in FUNCTIONS:
                     raise SpecError(f"{name} is not a function. There are: {', '.join(sorted(FUNCTIONS))}.")
-                return FUNCTIONS[name][1](*(np.asarray(a, np.float64) for a in arguments))
+                return _rounded(FUNCTIONS[name][1](*(np.asarray(a, np.float64) for a in arguments)))
             case ast.Subscript():
                 return self._subscript(value(node.value), node.slice, value)
             case ast.List():

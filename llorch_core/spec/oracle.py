@@ -80,6 +80,20 @@ class Oracle:
             steps.append(step)
         return steps
 
+    def inputs(
+        self, chunks: Sequence[Sequence[int]]
+    ) -> Iterator[tuple[Node, dict[str, Tensor], dict[str, int]]]:
+        """Yield what every component reads at each of its places, with the sizes there."""
+        steps: list[Step] = []
+        for step in self.run(chunks):
+            n_past = sum(len(s["ids"]) for s in steps)
+            for node in self._nodes:
+                read = {
+                    name: self._source(source, steps, step, n_past) for name, source in node.sources.items()
+                }
+                yield node, read, self._sizes(len(step["ids"]), n_past)
+            steps.append(step)
+
     def local(self, record: Sequence[Step], precision: str) -> Iterator[Wanted]:
         """Compute each recorded checkpoint again from the tensors that the engine itself recorded before it.
 
@@ -151,12 +165,7 @@ class Oracle:
             for name, output in node.makes.items()
             if name in step and name not in checkpoints
         }
-        sizes = {
-            **{k: v for k, v in self.config.items() if k in _SIZES},
-            "T": n_new,
-            "P": n_past,
-            "S": n_past + n_new,
-        }
+        sizes = self._sizes(n_new, n_past)
         outputs = [node.makes[name] for name in checkpoints]
         return component.run(
             outputs + [f"bound {output}" for output in outputs if precision],
@@ -168,6 +177,10 @@ class Oracle:
             mistake=self._wrong.get(component.id),
             precision=precision,
         )
+
+    def _sizes(self, n_new: int, n_past: int) -> dict[str, int]:
+        known = {name: size for name, size in self.config.items() if name in _SIZES}
+        return {**known, "T": n_new, "P": n_past, "S": n_past + n_new}
 
     def _source(self, name: str, steps: Sequence[Step], step: Step, n_past: int) -> Tensor:
         if name == "n_past":

@@ -33,7 +33,7 @@ def check_component(component: Component, config: Config) -> None:
     """
     farthest = dict.fromkeys(component.mistakes, 0.0)
     with at_most(MOST_ELEMENTS):
-        for case in _cases(component, config):
+        for case in cases(component, config):
             for draw in range(DRAWS):
                 inputs = samples(component, draw)
                 right = _run_right(component, inputs, case)
@@ -102,7 +102,7 @@ def _real(shape: tuple[int, ...], spread: float, rng: np.random.Generator) -> Te
     return x * spread
 
 
-def _cases(component: Component, config: Config) -> Iterator[Config]:
+def cases(component: Component, config: Config) -> Iterator[Config]:
     if component.cases is None:
         yield config
         return

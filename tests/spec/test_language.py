@@ -1,6 +1,7 @@
 """The equation language computes what is written, and can do nothing else."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -134,6 +135,14 @@ def test_dropout_loses_a_tenth_at_random_and_makes_up_for_it():
 def test_what_is_no_equation_is_refused_when_it_is_made(text):
     with pytest.raises(SpecError):
         Equation(text)
+
+
+def test_python_warns_nobody_of_what_is_refused():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with pytest.raises(SpecError, match="invalid decimal literal"):
+            Equation("1if x else 2")
+    assert caught == []
 
 
 @pytest.mark.parametrize(
