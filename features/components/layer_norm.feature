@@ -38,15 +38,15 @@ Feature: Layer normalisation
   Scenario: The gain multiplies before the bias is added
     When layer_norm is given
       | input  | value    |
-      | x      | [-1, 1]  |
+      | x      | [-2, 2]  |
       | weight | [2, 3]   |
       | bias   | [10, 20] |
-    Then it returns [10 - 2 / sqrt(1.00001), 20 + 3 / sqrt(1.00001)]
+    Then it returns [10 - 4 / sqrt(4.00001), 20 + 6 / sqrt(4.00001)]
 
   @layer_norm.each_position_alone
   Scenario: Each of three positions has its own mean and variance
-    When layer_norm is given x = [[1, 3], [10, 30], [-5, 5]]
-    Then it returns [[-1 / sqrt(1.00001), 1 / sqrt(1.00001)], [-10 / sqrt(100.00001), 10 / sqrt(100.00001)], [-5 / sqrt(25.00001), 5 / sqrt(25.00001)]]
+    When layer_norm is given x = [[1, 5], [10, 30], [-5, 5]]
+    Then it returns [[-2 / sqrt(4.00001), 2 / sqrt(4.00001)], [-10 / sqrt(100.00001), 10 / sqrt(100.00001)], [-5 / sqrt(25.00001), 5 / sqrt(25.00001)]]
 
   @layer_norm.each_position_alone
   Scenario: Every norm of the model follows the equations

@@ -40,10 +40,10 @@ Feature: Queries, keys and values
       | input  | value                                              |
       | x      | [[2, 1], [1, 3], [5, 2]]                           |
       | weight | [[1, 2, 3, 4, 5, 6], [10, 20, 30, 40, 50, 60]]     |
-      | n_head | 1                                                  |
-    Then q is [[[12, 24], [31, 62], [25, 50]]]
-    And k is [[[36, 48], [93, 124], [75, 100]]]
-    And v is [[[60, 72], [155, 186], [125, 150]]]
+      | n_head | 2                                                  |
+    Then q is [[[12], [31], [25]], [[24], [62], [50]]]
+    And k is [[[36], [93], [75]], [[48], [124], [100]]]
+    And v is [[[60], [155], [125]], [[72], [186], [150]]]
 
   @qkv.thirds
   Scenario: Every block of the model follows the equations

@@ -131,6 +131,7 @@ def show_component(out: Console, component: Component) -> None:
     section(out, "constants", {name: str(value) for name, value in component.constants.items()})
     section(out, "equations", {name: equation.text for name, equation in component.equations.items()})
     section(out, "output", {f"{name} {show_shape(shape)}": "" for name, shape in component.outputs.items()})
+    section(out, "conditions of an example", {name: eq.text for name, eq in component.conditions.items()})
     section(out, "tolerance", {name: bound.text for name, bound in component.bounds.items()})
     out.print(f"  {escape(component.why)}", style="dim")
 

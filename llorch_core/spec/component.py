@@ -75,6 +75,7 @@ class Component:
     rules: Mapping[str, Rule]
     mistakes: Mapping[str, Mistake]
     file: YamlFile
+    conditions: Mapping[str, Equation] = field(default_factory=dict)
     appears_as: tuple[str, ...] = ()
     cases: Mapping[str, Any] | None = None
     uses: Mapping[str, Component] = field(default_factory=dict)
@@ -120,7 +121,8 @@ class Component:
     ) -> dict[str, Tensor]:
         """Compute equations in float64.
 
-        want       names of outputs or other equations; `bound NAME` is the tolerance of an output
+        want       names of outputs or other equations; `bound NAME` is the tolerance of an output,
+                   `condition NAME` whether a condition holds
         inputs     a tensor for each input
         config     what `config.NAME` stands for
         given      outputs that are known already: what depends on them is computed from them
@@ -152,9 +154,23 @@ class Component:
         def wanted(name: str) -> Tensor:
             if name.startswith("bound "):
                 return compute(self.bounds[name.removeprefix("bound ")])
+            if name.startswith("condition "):
+                return compute(self.conditions[name.removeprefix("condition ")])
             return np.asarray(known[name], np.float64) if name in known else compute(equations[name])
 
         return {name: wanted(name) for name in want}
+
+    def degenerate(
+        self, inputs: Mapping[str, Tensor], config: Config, layer: int, sizes: Mapping[str, int]
+    ) -> str | None:
+        """Return why an example with these inputs proves nothing, or None where every condition holds."""
+        for name in self.conditions:
+            want = f"condition {name}"
+            holds = self.run([want], inputs, config, layer=layer, sizes=sizes)[want]
+            if not np.all(holds != 0):
+                why = self.file.data["conditions"][name]["why"]
+                return f"its data do not meet {self.id}.{name}, {self.conditions[name].text}: {why}"
+        return None
 
     def function(self, config: Config) -> Callable[..., Tensor]:
         """Return the component as a function of its inputs in order, for equations that call it."""
@@ -308,6 +324,10 @@ def read_component(path: Path, schemas: Path, others: Mapping[str, Component]) -
         rules=read_rules(file),
         mistakes=mistakes,
         file=file,
+        conditions={
+            name: equation(entry["holds"], "conditions", name, "holds")
+            for name, entry in data["conditions"].items()
+        },
         appears_as=tuple(data.get("appears_as", ())),
         cases=data.get("cases"),
         uses={name: others[name] for name in data.get("uses", ()) if name in others},
@@ -378,6 +398,9 @@ def _check_names(component: Component) -> None:
             raise file.error("a spec with cases has one output, out, and no equation of that name.", "output")
     for eq in component.bounds.values():
         _check_equation(component, eq, readable | set(TOLERANCE_NAMES), callable_names, "tolerance", "bound")
+        used |= eq.names
+    for name, eq in component.conditions.items():
+        _check_equation(component, eq, readable, callable_names, "conditions", name, "holds")
         used |= eq.names
     for name, mistake in component.mistakes.items():
         for target, eq in mistake.instead.items():

@@ -15,8 +15,8 @@ from llorch_core.spec.trial import SIZES, check_component
 from llorch_core.spec.yaml_file import read_yaml
 
 # Specs in the order of the data flow; one that is not named here would not be run, and is an error.
-BEFORE: tuple[str, ...] = ()  # what happens before the arithmetic
-AFTER: tuple[str, ...] = ()  # and after it
+BEFORE: tuple[str, ...] = ("configuration", "weight_file", "tokenizer")  # what happens before the arithmetic
+AFTER: tuple[str, ...] = ("kv_cache", "sampling", "generation", "recording")  # and after it
 ORDER = (
     "embedding", "layer_norm", "qkv", "cache", "attention_scores", "attention_weights", "attention_context",
     "attention_output", "residual", "activation", "mlp", "logits", "last_position", "argmax",

@@ -72,7 +72,9 @@ def _sample(entry: Input, draw: int, rng: np.random.Generator) -> Tensor:
         return np.asarray(entry.among[draw % len(entry.among)], np.float64)
     match entry.kind:
         case "ids":
-            return rng.integers(0, SIZES["n_vocab"], shape).astype(np.float64)
+            ids = rng.integers(0, SIZES["n_vocab"], shape).astype(np.float64)
+            ids[-1] = ids[0]  # one occurs twice
+            return ids
         case "count":
             return np.asarray(float(SIZES["P"]))
         case "lengths":
@@ -81,7 +83,7 @@ def _sample(entry: Input, draw: int, rng: np.random.Generator) -> Tensor:
         case "ties":
             x = np.round(rng.normal(0, 2, shape))
             x[..., rng.permutation(shape[-1])[:3]] = x.max() + 1  # three equal winners
-            return x
+            return x * entry.spread
         case "probabilities":
             x = np.exp(rng.normal(0, 2, shape))
             x /= x.sum(axis=-1, keepdims=True)
@@ -122,6 +124,8 @@ def _run_right(component: Component, inputs: dict[str, Tensor], config: Config) 
         if error.file:
             raise
         raise component.file.error(str(error), *_first_to_fail(component, inputs, config)) from error
+    if why := component.degenerate(inputs, config, LAYER, SIZES):
+        raise component.file.error(f"the samples prove nothing: {why}", "conditions")
     component.check_shapes({name: right[name] for name in component.outputs}, SIZES)
     for name in component.outputs:
         if np.isnan(right[name]).any():

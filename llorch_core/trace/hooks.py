@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llorch_core.trace.session import CrashError, NotHereError, Outcome, Session
+from llorch_core.trace.session import CrashError, DegenerateError, NotHereError, Outcome, Session
 
 SESSION = "session"  # the entry of behave's userdata that holds the run; plain `behave` makes its own
 
@@ -35,6 +35,8 @@ def after_step(context: Any, step: Any) -> None:
     elif step.exception is not None:
         outcome.message = str(step.exception) or type(step.exception).__name__
         outcome.crashed = isinstance(step.exception, CrashError)
+        if isinstance(step.exception, DegenerateError):
+            outcome.status = "stub"
     elif step.status.name in ("undefined", "pending"):
         outcome.message = f"no step is written for: {step.keyword} {step.name}"
 
@@ -49,7 +51,7 @@ def after_scenario(context: Any, scenario: Any) -> None:
         if not sum(comparison.elements for comparison in outcome.evidence):
             outcome.status, outcome.message = "stub", "it passed without comparing a single element"
             scenario.set_status("failed")
-    else:
+    elif outcome.status != "stub":
         outcome.status = "failed" if status == "failed" else "error"
         unwritten = [s.name for s in scenario.all_steps if s.status.name == "undefined"]
         outcome.message = outcome.message or f"no step is written for: {', '.join(unwritten)}"

@@ -34,6 +34,10 @@ class CrashError(MismatchError):
     """The engine on trial raised an error of its own: it failed, but no comparison found it."""
 
 
+class DegenerateError(Exception):
+    """The data of a scenario are such that a wrong engine would pass too: it proves nothing."""
+
+
 class NotHereError(Exception):
     """A scenario needs something that this machine, model or engine does not have; it is named."""
 
@@ -198,6 +202,8 @@ class Session:
                 inputs[key] = np.full(shape, entry.neutral)
         inputs = {key: x.astype(np.float32).astype(np.float64) for key, x in inputs.items()}
         layer = int(config.get("layer", 0))
+        if why := component.degenerate(inputs, config, layer, sizes):
+            raise DegenerateError(why)
         with self.trial():
             got = self.subject.component(name, inputs, config, layer, sizes)
 

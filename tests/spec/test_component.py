@@ -27,6 +27,10 @@ output: {out: [T, n_embd]}
 tolerance:
   bound: 8 * eps * (abs(x) + abs(y)) * factor
   why:   one addition and one product
+conditions:
+  several_rows:
+    holds: T >= 3
+    why:   one row hides the others
 rules:
   adds:
     must:    Add both.
@@ -113,7 +117,7 @@ def test_the_line_of_an_error_is_the_line_of_the_fault(tmp_path):
 
 
 def test_a_mistake_is_named_in_the_error_that_refuses_it(tmp_path):
-    with pytest.raises(SpecError, match=r"scaled\.yaml:27: one_only changes nothing"):
+    with pytest.raises(SpecError, match=r"scaled\.yaml:31: one_only changes nothing"):
         load(tmp_path, CARD.replace("{both: x}", "{both: y + x}"))
 
 
@@ -163,3 +167,25 @@ def test_an_activation_that_no_spec_knows_is_refused():
     component = load_specs().components["activation"]
     with pytest.raises(SpecError, match="no equation for activation_function = 'swiglu'"):
         component.run(["out"], {"x": [[1.0]]}, {"activation_function": "swiglu"})
+
+
+def test_a_condition_that_the_samples_do_not_meet_is_refused(tmp_path):
+    with pytest.raises(
+        SpecError, match=r"the samples prove nothing: its data do not meet scaled\.several_rows"
+    ):
+        load(tmp_path, CARD.replace("holds: T >= 3", "holds: T >= 300"))
+
+
+def test_a_condition_that_reads_what_is_not_there_is_refused(tmp_path):
+    with pytest.raises(SpecError, match="z in 'z > 0' is not known here"):
+        load(tmp_path, CARD.replace("holds: T >= 3", "holds: z > 0"))
+
+
+def test_an_example_is_degenerate_where_a_condition_does_not_hold_for_every_element(tmp_path):
+    path = tmp_path / "scaled.yaml"
+    path.write_text(CARD.replace("holds: T >= 3", "holds: x > y"))
+    component = read_component(path, SCHEMAS, {})
+    right = {"x": [[3.0, 2.0]], "y": [[1.0, 1.0]]}
+    wrong = {"x": [[3.0, 1.0]], "y": [[1.0, 1.0]]}
+    assert component.degenerate(right, {}, 0, {}) is None
+    assert "scaled.several_rows, x > y: one row hides the others" in component.degenerate(wrong, {}, 0, {})

@@ -39,6 +39,8 @@ mistakes:
   unscaled:
     instead: {factor: 1}
     symptom: too small
+conditions:
+  several_rows: {holds: T >= 3, why: one row hides the others}
 """
 CASES = "cases:\n  config: activation_function\n  equation: {gelu: both}\nequations:"
 

@@ -30,6 +30,10 @@ output: {out: [T, n_inner]}
 tolerance:
   bound: 18 * eps * (abs(x) @ abs(weight))
   why:   a sum of products
+conditions:
+  several_rows:
+    holds: T >= 3
+    why:   one row hides the others
 rules:
   plain:
     must:    Multiply.

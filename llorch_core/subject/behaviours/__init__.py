@@ -12,6 +12,13 @@ from typing import Any
 
 HOMES: dict[str, str] = {
     # name of the spec: "module.Class" of this package
+    "configuration": "files.Configuration",
+    "weight_file": "files.WeightFile",
+    "tokenizer": "text.Tokenizer",
+    "kv_cache": "state.CacheProtocol",
+    "sampling": "sampling.Sampling",
+    "generation": "generation.Generation",
+    "recording": "state.Recording",
 }
 
 

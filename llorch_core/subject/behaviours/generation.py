@@ -1,0 +1,204 @@
+"""The generation loop on trial: the model's own, or one with another datum in front of it."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llorch_core.engine.generation import Piece, generate
+from llorch_core.engine.layers import Ids
+from llorch_core.engine.model import Completion, Model
+from llorch_core.engine.sampling import Row, Sampler, Sampling
+from llorch_core.engine.stream import TextStream
+from llorch_core.spec.suite import load_specs
+
+
+class Generation:
+    """What continues prompts, with the weights of the model on trial."""
+
+    def __new__(cls, model: Model, data: Mapping[str, Any]) -> Generation:
+        right = data == load_specs().after["generation"].data
+        return super().__new__(Generation if right else Mistaken)
+
+    def __init__(self, model: Model, data: Mapping[str, Any]) -> None:
+        self.model, self._data = model, data
+
+    def ending_at(self, token: int) -> Generation:
+        """Return the same, of the same model with another end-of-text, so that it can be met soon."""
+        model = copy(self.model)
+        model.config = replace(model.config, eos_token_id=token)
+        return Generation(model, self._data)
+
+    def complete(self, prompt: Sequence[int], **settings: Any) -> Completion:
+        """Continue a prompt; `settings` are those of Model.generate."""
+        return self.model.generate(prompt, **settings)
+
+    def batch(self, prompts: Sequence[Sequence[int]], **settings: Any) -> list[Completion]:
+        """Continue several prompts at once."""
+        return self.model.generate_batch(prompts, **settings)
+
+    def stream(self, prompt: Sequence[int], **settings: Any) -> Iterator[Piece]:
+        """Continue a prompt; the pieces come as they are made."""
+        return self.model.stream(prompt, **settings)
+
+    def shown(self, tokens: Sequence[bytes], stop: Sequence[str]) -> list[str]:
+        """Return what a stream shows at each token, and at last when no token follows."""
+        text = TextStream(tokens.__getitem__, stop)
+        return [*(text.push(i) for i in range(len(tokens))), text.finish()]
+
+
+class Mistaken(Generation):
+    """A loop with one datum that is wrong."""
+
+    def __init__(self, model: Model, data: Mapping[str, Any]) -> None:
+        super().__init__(model, data)
+        self._right = load_specs().after["generation"].data
+
+    def complete(self, prompt: Sequence[int], **settings: Any) -> Completion:
+        return self.batch([prompt], **settings)[0]
+
+    def batch(self, prompts: Sequence[Sequence[int]], **settings: Any) -> list[Completion]:
+        sampling = settings.pop("sampling", Sampling())
+        if self._data["generators"] == "one for all":
+            samplers = [Sampler(sampling)] * len(prompts)
+        else:
+            samplers = [Sampler(sampling) for _ in prompts]
+        pieces = list(self._pieces(prompts, samplers, **settings))
+        return [self._completion(prompt, [p for p in pieces if p.sequence == i], samplers[i].seed)
+                for i, prompt in enumerate(prompts)]  # fmt: skip
+
+    def stream(self, prompt: Sequence[int], **settings: Any) -> Iterator[Piece]:
+        sampler = Sampler(settings.pop("sampling", Sampling()))
+        if self._data["refused_when"] == "at the first piece":
+            return (piece for _ in range(1) for piece in self._pieces([prompt], [sampler], **settings))
+        return self._pieces([prompt], [sampler], **settings)
+
+    def shown(self, tokens: Sequence[bytes], stop: Sequence[str]) -> list[str]:
+        pieces, _ = _show(tokens, stop, self._data)
+        return pieces + [""] * (len(tokens) + 1 - len(pieces))
+
+    def _completion(self, prompt: Sequence[int], pieces: Sequence[Piece], seed: int) -> Completion:
+        ids = [piece.id for piece in pieces if piece.id is not None]
+        text = "".join(piece.text for piece in pieces)
+        return Completion(list(prompt), ids, text, pieces[-1].finish_reason or "length", seed)
+
+    def _pieces(
+        self,
+        prompts: Sequence[Sequence[int]],
+        samplers: list[Sampler],
+        max_tokens: int,
+        stop: Sequence[str] = (),
+        stop_at_end_of_text: bool = True,
+    ) -> Iterator[Piece]:
+        data, config, tokenizer = self._data, self.model.config, self.model.tokenizer
+        read = [self._prompt(prompt, max_tokens) for prompt in prompts]
+        if data["max_tokens_counts"] == "tokens after the first":
+            max_tokens += 1
+        elif data["max_tokens_counts"] == "prompt and tokens that are added":
+            max_tokens = max(1, max_tokens - len(read[0]))
+        if data["too_long"] == "max_tokens is lowered":
+            max_tokens = min(max_tokens, *(config.n_ctx - len(prompt) + 1 for prompt in read))
+        elif data["too_long"] == "tried" and len(read[0]) + max_tokens - 1 > config.n_ctx:
+            last = len(read[0]) + max_tokens - 2  # position of the last token that is read
+            self.model.weights.wpe[last]  # an IndexError
+        ends = stop_at_end_of_text and data["end_of_text"] == "ends it"
+        chosen: list[Sampler] = samplers
+        if data["penalised_ids"] != self._right["penalised_ids"]:
+            chosen = [
+                _Forgetful(s, len(prompt), data["penalised_ids"])
+                for s, prompt in zip(samplers, read, strict=True)
+            ]
+        text_is_wrong = any(data[name] != self._right[name] for name in TEXT)
+        made = generate(
+            self.model.weights,
+            config,
+            tokenizer,
+            read,
+            chosen,
+            max_tokens,
+            () if text_is_wrong else stop,
+            ends,
+        )
+        if text_is_wrong and tokenizer:
+            made = iter(self._shown_again(list(made), stop))
+        return map(self._ended, made)
+
+    def _prompt(self, prompt: Sequence[int], max_tokens: int) -> Ids:
+        data, config = self._data, self.model.config
+        if not prompt and data["empty_prompt"] == "becomes end-of-text":
+            prompt = [config.n_vocab - 1 if config.eos_token_id is None else config.eos_token_id]
+        if data["unknown_id"] == "becomes id 0":
+            prompt = [i if 0 <= i < config.n_vocab else 0 for i in prompt]
+        elif data["unknown_id"] == "is counted from the end":
+            prompt = [i + config.n_vocab if -config.n_vocab <= i < 0 else i for i in prompt]
+        if data["too_long"] == "the prompt loses its beginning":
+            prompt = prompt[-(config.n_ctx - max_tokens + 1) :]
+        return np.array(prompt, np.int64)
+
+    def _ended(self, piece: Piece) -> Piece:
+        """Change what is said at the end."""
+        data = self._data
+        if piece.finish_reason == "length":
+            piece = replace(piece, finish_reason=data["reason_at_max_tokens"])
+        elif piece.id is None:
+            shown = self.model.config.eos_token_id if data["end_of_text_shown"] else None
+            piece = replace(piece, id=shown, finish_reason=data["reason_at_the_end"])
+        return piece
+
+    def _shown_again(self, pieces: Sequence[Piece], stop: Sequence[str]) -> list[Piece]:
+        tokenizer = self.model.tokenizer
+        ids = [piece.id for piece in pieces if piece.id is not None]
+        texts, stopped = _show([tokenizer.token_bytes(i) for i in ids] if tokenizer else [], stop, self._data)
+        made = [Piece(0, i, text, None) for i, text in zip(ids, texts, strict=False)]
+        made[-1] = replace(made[-1], finish_reason="stop" if stopped else pieces[-1].finish_reason)
+        if not stopped:
+            made[-1] = replace(made[-1], text=made[-1].text + texts[-1])
+        return made
+
+
+TEXT = ("stop_string", "stop_searched_in", "held_back", "held_at_the_end", "stream_decodes")
+
+
+def _show(tokens: Sequence[bytes], stop: Sequence[str], data: Mapping[str, Any]) -> tuple[list[str], bool]:
+    """Return what is shown at each token, and at the end, and whether a stop string was met."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    text, shown = "", 0
+    pieces: list[str] = []
+    for token in (*tokens, None):
+        alone = token is not None and data["stream_decodes"] == "each token alone"
+        new = (
+            token.decode(errors="replace") if token and alone else decoder.decode(token or b"", token is None)
+        )
+        text += new
+        where = len(text) - len(new) if data["stop_searched_in"] == "each token alone" else 0
+        found = [(text.find(s, where), s) for s in stop if text.find(s, where) >= 0]
+        if found and data["stop_string"] != "is text like any other":
+            begin, met = min(found)
+            end = begin + len(met) if data["stop_string"] == "ends the text after it" else begin
+            return [*pieces, text[shown:end]], True
+        certain = len(text)
+        if token is None and data["held_at_the_end"] == "lost":
+            certain = shown
+        elif token is not None and data["held_back"] == "what may begin a stop string":
+            starts = (i for i in range(shown, len(text)) if any(s.startswith(text[i:]) for s in stop))
+            certain = next(starts, len(text))
+        pieces.append(text[shown:certain])
+        shown = certain
+    return pieces, False
+
+
+class _Forgetful(Sampler):
+    """A sampler that is told only a part of the ids before."""
+
+    def __init__(self, sampler: Sampler, n_prompt: int, told: str) -> None:
+        super().__init__(sampler.sampling)
+        self._told = slice(0, n_prompt) if told == "prompt" else slice(n_prompt, None)
+
+    def choose(self, logits: Row, previous_ids: Sequence[int] | NDArray[np.integer[Any]]) -> int:
+        return super().choose(logits, previous_ids[self._told])

@@ -1,0 +1,350 @@
+"""What is not arithmetic between text and text: the tokenizer, the choice of tokens, the loop."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from behave import given, then, when
+
+from llorch_core.check.compare import compare, compare_text
+from llorch_core.engine.sampling import Sampling
+from llorch_core.spec.language import Equation
+from llorch_core.trace.session import CrashError, NotHereError
+
+SEEDS = range(20)  # tried until a continuation has what a scenario needs
+
+
+def number(text):
+    return Equation(text, lists=True).run({})
+
+
+def refusal(context, call):
+    """Call the engine where it refuses; keep the type of its error, which says whose fault it is."""
+    context.refusal = "nothing was refused"
+    try:
+        with context.session.trial():
+            call()
+    except CrashError as error:
+        context.refusal = type(error.__cause__).__name__
+
+
+@then("the caller gets a refusal")
+def refused(context):
+    context.session.note([compare_text("refusal", context.refusal, "UsageError")])
+
+
+# The tokenizer
+
+
+def vocabulary(merges):
+    """Return the names of the tokens in the order of GPT-2: bytes that print, the others, merges, the end."""
+    printing = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [chr(0x100 + i) for i in range(0x100 - len(printing))]
+    made = [left + right for left, right in merges]
+    return [*map(chr, printing), *others, *made, "<|endoftext|>"]
+
+
+def spelt(text):
+    """Return how a vocabulary file spells a text: one character for each byte."""
+    names = vocabulary([])
+    shifted = sorted(set(range(0x100)) - {ord(name) for name in names[:188]})
+    return "".join(chr(b) if b not in shifted else names[188 + shifted.index(b)] for b in text.encode())
+
+
+def read_tokenizer(context, merges):
+    names = vocabulary(merges)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "vocab.json").write_text(
+            json.dumps({name: i for i, name in enumerate(names)}), "utf-8"
+        )
+        lines = ["#version: 0.2", *(f"{left} {right}" for left, right in merges)]
+        (Path(folder) / "merges.txt").write_text("\n".join(lines), "utf-8")
+        with context.session.trial():
+            context.tokenizer = context.session.behaviour("tokenizer").read(Path(folder), len(names))
+
+
+@given("a tokenizer of bytes, <|endoftext|> and the words {words}")
+def tokenizer_of_words(context, words):
+    spellings = [spelt(word) for word in json.loads(words)]
+    merges = [(spelling[:i], spelling[i]) for spelling in spellings for i in range(1, len(spelling))]
+    read_tokenizer(context, list(dict.fromkeys(merges)))
+
+
+@given("a tokenizer of bytes, <|endoftext|> and the merges {merges}")
+def tokenizer_of_merges(context, merges):
+    read_tokenizer(context, [tuple(merge.split()) for merge in json.loads(merges)])
+
+
+@given("the tokenizer of the model")
+def own_tokenizer(context):
+    with context.session.trial():
+        context.tokenizer = context.session.behaviour("tokenizer").own
+    if context.tokenizer is None:
+        raise NotHereError("a tokenizer in the folder of the model")
+
+
+@when("the text {text} is encoded")
+def encoded(context, text):
+    with context.session.trial():
+        context.ids = context.tokenizer.encode(json.loads(text))
+
+
+@when("the text {text} is encoded with special tokens")
+def encoded_with_special(context, text):
+    with context.session.trial():
+        context.ids = context.tokenizer.encode(json.loads(text), allow_special=True)
+
+
+@when("the text {text} is encoded and decoded again")
+def encoded_and_decoded(context, text):
+    with context.session.trial():
+        context.answer = context.tokenizer.decode(context.tokenizer.encode(json.loads(text)))
+
+
+@when("the ids {ids} are decoded")
+def decoded(context, ids):
+    def decode():
+        context.answer = context.tokenizer.decode(json.loads(ids))
+
+    context.answer = ""
+    refusal(context, decode)
+
+
+@then("the tokens are {tokens}")
+def tokens_are(context, tokens):
+    with context.session.trial():
+        got = [context.tokenizer.token_bytes(i).decode(errors="replace") for i in context.ids]
+    context.session.note([compare_text("tokens", json.dumps(got), json.dumps(json.loads(tokens)))])
+
+
+@then("the token ids are {ids}")
+def ids_are(context, ids):
+    context.session.note([compare("token ids", context.ids, json.loads(ids))])
+
+
+@then("the text is {text}")
+def text_is(context, text):
+    context.session.note([compare_text("text", context.answer, json.loads(text))])
+
+
+# The choice of tokens
+
+
+@when("{count:d} tokens are drawn")
+def drawn(context, count):
+    settings = {row["setting"]: number(row["value"]) for row in context.table}
+    logits = np.asarray(settings.pop("logits"), np.float32)
+    previous = [int(i) for i in np.ravel(settings.pop("previous", []))]
+    for name in settings:
+        settings[name] = int(settings[name]) if name in ("seed", "top_k") else float(settings[name])
+    context.seed = settings["seed"]
+    with context.session.trial():
+        sampler = context.session.behaviour("sampling").sampler(**settings)
+        context.drawn = [sampler.choose(logits, previous) for _ in range(count)]
+
+
+@then("the draws have the probabilities {probabilities}")
+def draws_follow(context, probabilities):
+    """Draw by hand: the first id whose cumulative probability exceeds the uniform number."""
+    reached = np.cumsum(number(probabilities))
+    uniform = np.random.Generator(np.random.PCG64(context.seed)).random(len(context.drawn))
+    wanted = [int(np.argmax(reached > u)) for u in uniform]
+    context.session.note([compare("tokens drawn", context.drawn, wanted)])
+
+
+@when("{count:d} samplers are made without a seed")
+def samplers(context, count):
+    with context.session.trial():
+        part = context.session.behaviour("sampling")
+        context.seeds = {part.sampler(temperature=1.0).seed for _ in range(count)}
+
+
+@then("they have {count:d} seeds")
+def seeds(context, count):
+    context.session.note([compare("different seeds", len(context.seeds), count)])
+
+
+@when("a token is chosen of {count:d} logits, one of them NaN, at temperature {temperature:g}")
+def chosen_of_nan(context, count, temperature):
+    logits = np.arange(count, dtype=np.float32)
+    logits[1] = np.nan
+    part = context.session.behaviour("sampling")
+    refusal(context, lambda: part.sampler(temperature=temperature, seed=1).choose(logits, []))
+
+
+# The loop
+
+
+def loop(context):
+    return context.session.behaviour("generation")
+
+
+@given("a prompt of {count:d} ids")
+def prompt(context, count):
+    context.prompt = context.session.ids(count) if count else []
+
+
+@given("a prompt of {count:d} ids, the second of them {token}")
+def prompt_with(context, count, token):
+    context.prompt = context.session.ids(count)
+    context.prompt[1] = context.session.subject.config["n_vocab"] if token == "n_vocab" else int(token)
+
+
+@given("a prompt of {room:d} positions less than the model has")
+def long_prompt(context, room):
+    context.prompt = context.session.ids(context.session.subject.config["n_ctx"] - room)
+
+
+@given("prompts of {a:d}, {b:d} and {c:d} ids")
+def prompts(context, a, b, c):
+    context.prompts = [context.session.ids(count, seed) for seed, count in enumerate((a, b, c))]
+
+
+@when("it is continued greedily by {count:d} tokens, with a repetition penalty of {penalty:g}")
+def continued_greedily(context, count, penalty):
+    context.penalty = penalty
+    sampling = Sampling(temperature=0.0, repetition_penalty=penalty)
+    with context.session.trial():
+        context.done = loop(context).complete(
+            context.prompt, sampling=sampling, max_tokens=count, stop_at_end_of_text=False
+        )
+
+
+@then("every token has the largest of the logits that follow prompt and earlier choices")
+def own_choices(context):
+    ids = context.done.ids
+    with context.session.trial():
+        read = context.session.subject.logits([context.prompt, *([i] for i in ids[:-1])])
+    wanted = []
+    for k, rows in enumerate(read):
+        row = np.array(rows[-1])
+        for i in {*context.prompt, *ids[:k]}:
+            row[i] = row[i] / context.penalty if row[i] > 0 else row[i] * context.penalty
+        wanted.append(int(np.argmax(row)))
+    context.session.note([compare("ids", ids, wanted)])
+
+
+@when("they are continued by {count:d} tokens with seed {seed:d}, in a batch and alone")
+def continued_as_batch(context, count, seed):
+    settings = {"sampling": Sampling(seed=seed), "max_tokens": count, "stop_at_end_of_text": False}
+    with context.session.trial():
+        context.batch = loop(context).batch(context.prompts, **settings)
+        context.alone = [loop(context).complete(each, **settings) for each in context.prompts]
+
+
+@then("each gets the ids in the batch that it gets alone")
+def as_alone(context):
+    pairs = zip(context.batch, context.alone, strict=True)
+    context.session.note([compare("ids", batch.ids, alone.ids) for batch, alone in pairs])
+
+
+@when("it is continued by {count:d} tokens, whatever they are")
+def continued(context, count):
+    with context.session.trial():
+        context.done = loop(context).complete(
+            context.prompt, sampling=Sampling(seed=1), max_tokens=count, stop_at_end_of_text=False
+        )
+
+
+@then("{count:d} ids are added")
+def added(context, count):
+    context.session.note([compare("number of ids", len(context.done.ids), count)])
+
+
+@when("it is continued, and the third id that it got is end-of-text")
+def continued_to_the_end(context):
+    for seed in SEEDS:
+        settings = {"sampling": Sampling(seed=seed), "max_tokens": 8}
+        with context.session.trial():
+            part = loop(context)
+            context.before = part.complete(context.prompt, **settings, stop_at_end_of_text=False).ids
+        end = context.before[2]
+        if end not in context.before[:2]:
+            with context.session.trial():
+                context.done = part.ending_at(end).complete(context.prompt, **settings)
+            return
+    raise NotHereError("a continuation whose third id is none of the first two")
+
+
+@then("the first {count:d} ids are added")
+def first_added(context, count):
+    context.session.note([compare("ids", context.done.ids, context.before[:count])])
+
+
+@then('the finish reason is "{reason}"')
+def finish_reason(context, reason):
+    context.session.note([compare_text("finish reason", context.done.finish_reason, reason)])
+
+
+@when("it is continued by {count:d} tokens, up to the fourth and fifth character of the text")
+def continued_to_a_stop(context, count):
+    if loop(context).model.tokenizer is None:
+        raise NotHereError("a tokenizer in the folder of the model")
+    for seed in SEEDS:
+        settings = {"sampling": Sampling(seed=seed), "max_tokens": count, "stop_at_end_of_text": False}
+        with context.session.trial():
+            text = loop(context).complete(context.prompt, **settings).text
+        stop = text[3:5]
+        if len(stop) == 2 and text.index(stop):
+            context.wanted = text[: text.index(stop)]
+            with context.session.trial():
+                context.done = loop(context).complete(context.prompt, **settings, stop=[stop])
+            return
+    raise NotHereError("a continuation of five characters")
+
+
+@then("its text ends before the first place where they are")
+def ends_before(context):
+    context.session.note([compare_text("text", context.done.text, context.wanted)])
+
+
+@when('the tokens {tokens} are shown, with the stop string "{stop}"')
+def shown_with_stop(context, tokens, stop):
+    with context.session.trial():
+        context.pieces = loop(context).shown([token.encode() for token in json.loads(tokens)], [stop])
+
+
+@when("tokens of the bytes {tokens} are shown")
+def bytes_shown(context, tokens):
+    with context.session.trial():
+        context.pieces = loop(context).shown([bytes.fromhex(token) for token in json.loads(tokens)], [])
+
+
+@then("the pieces are {pieces}")
+def pieces_are(context, pieces):
+    got, wanted = json.dumps(context.pieces), json.dumps(json.loads(pieces))
+    context.session.note([compare_text("pieces", got, wanted)])
+
+
+@then("they show the text {text}")
+def pieces_show(context, text):
+    context.session.note([compare_text("text", "".join(context.pieces), json.loads(text))])
+
+
+@when("it is streamed by {count:d} tokens")
+def streamed(context, count):
+    if loop(context).model.tokenizer is None:
+        raise NotHereError("a tokenizer in the folder of the model")
+    settings = {"sampling": Sampling(seed=1), "max_tokens": count, "stop_at_end_of_text": False}
+    with context.session.trial():
+        context.pieces = list(loop(context).stream(context.prompt, **settings))
+        context.decoded = loop(context).model.decode([piece.id for piece in context.pieces])
+
+
+@then("the pieces joined are the text of the ids")
+def pieces_joined(context):
+    text = "".join(piece.text for piece in context.pieces)
+    context.session.note([compare_text("text", text, context.decoded)])
+
+
+@when("it is continued by {count:d} tokens, or refused")
+def continued_or_refused(context, count):
+    part = loop(context)
+    refusal(context, lambda: part.complete(context.prompt, sampling=Sampling(seed=1), max_tokens=count))
+
+
+@when("a stream of {count:d} tokens is asked for, and no piece of it")
+def stream_asked_for(context, count):
+    part = loop(context)
+    refusal(context, lambda: part.stream(context.prompt, sampling=Sampling(seed=1), max_tokens=count))
