@@ -16,6 +16,7 @@ def pattern(names):
 
 @when("the model reads a prompt, a chunk and single tokens")
 def reads(context):
+    context.reading = context.session
     context.record = context.session.record
 
 
@@ -23,12 +24,12 @@ def reads(context):
 @then("{names} follows the equations")
 def follows(context, names):
     wanted = pattern(names)
-    context.session.note(c for c in context.session.local if wanted.fullmatch(c.what))
+    context.session.note(c for c in context.reading.local if wanted.fullmatch(c.what))
 
 
 @then("every checkpoint agrees with the oracle")
 def agrees(context):
-    context.session.note(context.session.everywhere)
+    context.session.note(context.reading.everywhere)
 
 
 @given("tensors of this model that others recorded")

@@ -13,6 +13,7 @@ from llorch_core.spec.language import Equation
 from llorch_core.trace.session import CrashError, NotHereError
 
 SEEDS = range(20)  # tried until a continuation has what a scenario needs
+LOOSE = 1000.0  # at this temperature every model draws nearly evenly: its draws differ from one another
 
 
 def number(text):
@@ -227,7 +228,11 @@ def own_choices(context):
 
 @when("they are continued by {count:d} tokens with seed {seed:d}, in a batch and alone")
 def continued_as_batch(context, count, seed):
-    settings = {"sampling": Sampling(seed=seed), "max_tokens": count, "stop_at_end_of_text": False}
+    settings = {
+        "sampling": Sampling(temperature=LOOSE, seed=seed),
+        "max_tokens": count,
+        "stop_at_end_of_text": False,
+    }
     with context.session.trial():
         context.batch = loop(context).batch(context.prompts, **settings)
         context.alone = [loop(context).complete(each, **settings) for each in context.prompts]
@@ -243,7 +248,10 @@ def as_alone(context):
 def continued(context, count):
     with context.session.trial():
         context.done = loop(context).complete(
-            context.prompt, sampling=Sampling(seed=1), max_tokens=count, stop_at_end_of_text=False
+            context.prompt,
+            sampling=Sampling(temperature=LOOSE, seed=1),
+            max_tokens=count,
+            stop_at_end_of_text=False,
         )
 
 
@@ -255,7 +263,7 @@ def added(context, count):
 @when("it is continued, and the third id that it got is end-of-text")
 def continued_to_the_end(context):
     for seed in SEEDS:
-        settings = {"sampling": Sampling(seed=seed), "max_tokens": 8}
+        settings = {"sampling": Sampling(temperature=LOOSE, seed=seed), "max_tokens": 8}
         with context.session.trial():
             part = loop(context)
             context.before = part.complete(context.prompt, **settings, stop_at_end_of_text=False).ids
@@ -282,7 +290,11 @@ def continued_to_a_stop(context, count):
     if loop(context).model.tokenizer is None:
         raise NotHereError("a tokenizer in the folder of the model")
     for seed in SEEDS:
-        settings = {"sampling": Sampling(seed=seed), "max_tokens": count, "stop_at_end_of_text": False}
+        settings = {
+            "sampling": Sampling(temperature=LOOSE, seed=seed),
+            "max_tokens": count,
+            "stop_at_end_of_text": False,
+        }
         with context.session.trial():
             text = loop(context).complete(context.prompt, **settings).text
         stop = text[3:5]
@@ -326,7 +338,11 @@ def pieces_show(context, text):
 def streamed(context, count):
     if loop(context).model.tokenizer is None:
         raise NotHereError("a tokenizer in the folder of the model")
-    settings = {"sampling": Sampling(seed=1), "max_tokens": count, "stop_at_end_of_text": False}
+    settings = {
+        "sampling": Sampling(temperature=LOOSE, seed=1),
+        "max_tokens": count,
+        "stop_at_end_of_text": False,
+    }
     with context.session.trial():
         context.pieces = list(loop(context).stream(context.prompt, **settings))
         context.decoded = loop(context).model.decode([piece.id for piece in context.pieces])
@@ -341,10 +357,16 @@ def pieces_joined(context):
 @when("it is continued by {count:d} tokens, or refused")
 def continued_or_refused(context, count):
     part = loop(context)
-    refusal(context, lambda: part.complete(context.prompt, sampling=Sampling(seed=1), max_tokens=count))
+    refusal(
+        context,
+        lambda: part.complete(context.prompt, sampling=Sampling(temperature=LOOSE, seed=1), max_tokens=count),
+    )
 
 
 @when("a stream of {count:d} tokens is asked for, and no piece of it")
 def stream_asked_for(context, count):
     part = loop(context)
-    refusal(context, lambda: part.stream(context.prompt, sampling=Sampling(seed=1), max_tokens=count))
+    refusal(
+        context,
+        lambda: part.stream(context.prompt, sampling=Sampling(temperature=LOOSE, seed=1), max_tokens=count),
+    )

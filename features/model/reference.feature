@@ -14,3 +14,9 @@ Feature: Others computed the same
     Given tensors of this model that others recorded
     When the model reads the same ids
     Then the logits are equal to 1e-5 of the largest
+
+  @gpt2.others_agree
+  Scenario: Two recordings of the same prompt are one
+    Given tensors of this model that others recorded
+    When they are laid beside the other recordings of the same ids
+    Then no two of them are further apart than rounding

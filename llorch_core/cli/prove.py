@@ -73,7 +73,7 @@ def command(
         work = [(folder, [c for c in wanted if c[0] == mistake]) for mistake in mistakes]
         trials = [t for part in spread(_try, work, jobs, advance) for t in part]
     bad = [t for t in trials if t.status not in ("caught", "not run")]
-    caught = {t.mistake for t in trials} - {t.mistake for t in trials if t.status != "caught"}
+    caught = {t.mistake for t in trials if t.status == "caught"} - {t.mistake for t in bad}
     code = 1 if bad else 0 if caught else 2
     if as_json_:
         found = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -125,11 +126,14 @@ def print_report(out: Console, found: list[Verdict], subject: Subject, code: int
     out.print(table)
     for verdict in found:
         for outcome in verdict.outcomes:
-            if outcome.status != "passed":
-                colour = COLOURS.get(outcome.status, "bold red")
-                out.print(f"\n[{colour}]{outcome.status}[/] {verdict.id}: {escape(outcome.title)}")
+            if outcome.status not in ("passed", "not run"):
+                out.print(f"\n[bold red]{outcome.status}[/] {verdict.id}: {escape(outcome.title)}")
                 out.print(f"  {escape(outcome.file)}:{outcome.line}", style="dim")
                 out.print(f"  {escape(outcome.message)}")
+        absent = Counter(o.message for o in verdict.outcomes if o.status == "not run")
+        for message, count in absent.items():
+            scenarios = "1 scenario lacks" if count == 1 else f"{count} scenarios lack"
+            out.print(f"\n[yellow]not run[/] {verdict.id}: {scenarios} {escape(message)}")
     counts = totals(found)
     numbers = ", ".join(f"{counts[s]} {s}" for s in counts if s not in ("rules", "scenarios", "elements"))
     word, colour = (("conforms", "green"), ("does not conform", "red"), ("could not tell", "yellow"))[code]

@@ -9,10 +9,14 @@ from functools import cache
 from pathlib import Path
 
 from behave.configuration import Configuration
+from behave.exception import ConfigError
+from behave.parser import ParserError
 from behave.runner import Context, Runner
 from behave.runner_util import parse_features
+from behave.step_registry import AmbiguousStep
 from behave.tag_expression import make_tag_expression
 
+from llorch_core.spec.errors import SpecError
 from llorch_core.spec.suite import suite_folder
 from llorch_core.trace.hooks import SESSION
 from llorch_core.trace.session import Outcome, Session
@@ -32,11 +36,14 @@ class Features:
         ]
         self._config = Configuration(arguments, load_config=False)
         self._runner = Runner(self._config)
-        with self._runner.path_manager:
-            self._runner.setup_paths()
-            self._runner.load_hooks()
-            self._runner.load_step_definitions()
-        self._features = parse_features(self._runner.feature_locations())
+        try:
+            with self._runner.path_manager:
+                self._runner.setup_paths()
+                self._runner.load_hooks()
+                self._runner.load_step_definitions()
+            self._features = parse_features(self._runner.feature_locations())
+        except (AmbiguousStep, ParserError, ConfigError, SyntaxError) as error:
+            raise SpecError(f"the features and steps cannot be read: {error}", folder) from error
 
     def count(self, tags: str) -> int:
         """Return how many scenarios a tag expression selects."""

@@ -54,6 +54,7 @@ class Outcome:
     status: str = "passed"
     message: str = ""
     crashed: bool = False
+    compared: int = 0
 
 
 class Session:
