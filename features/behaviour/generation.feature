@@ -12,7 +12,8 @@ Feature: Continuing a prompt
     Examples:
       | count | penalty |
       | 4     | 1       |
-      | 4     | 5       |
+      | 4     | 100     |
+      | 8     | 100     |
       | 8     | 0.01    |
 
   @generation.batch_as_alone

@@ -58,6 +58,15 @@ Feature: From a row of logits to a token
       | top_p              | 0.8   | [0, 2/6, 4/6]      |
       | repetition_penalty | 2     | [1/5, 2/5, 2/5]    |
 
+  @sampling.settings_honoured
+  Scenario: Without a penalty used tokens keep their odds, however large their logits
+    When 50 tokens are drawn
+      | setting  | value              |
+      | logits   | [1000, 1000, 1000] |
+      | previous | [2, 0, 2]          |
+      | seed     | 3                  |
+    Then the draws have the probabilities [1/3, 1/3, 1/3]
+
   @sampling.seed_decides
   Scenario Outline: The seed <seed> decides which tokens are drawn
     When 50 tokens are drawn

@@ -16,6 +16,7 @@ from llorch_core.engine.layers import Ids
 from llorch_core.engine.model import Completion, Model
 from llorch_core.engine.sampling import Row, Sampler, Sampling
 from llorch_core.engine.stream import TextStream
+from llorch_core.engine.tokenizer import Tokenizer
 from llorch_core.spec.suite import load_specs
 
 
@@ -126,7 +127,7 @@ class Mistaken(Generation):
             ends,
         )
         if text_is_wrong and tokenizer:
-            made = iter(self._shown_again(list(made), stop))
+            made = iter(self._shown_again(list(made), stop, tokenizer))
         return map(self._ended, made)
 
     def _prompt(self, prompt: Sequence[int], max_tokens: int) -> Ids:
@@ -151,14 +152,17 @@ class Mistaken(Generation):
             piece = replace(piece, id=shown, finish_reason=data["reason_at_the_end"])
         return piece
 
-    def _shown_again(self, pieces: Sequence[Piece], stop: Sequence[str]) -> list[Piece]:
-        tokenizer = self.model.tokenizer
-        ids = [piece.id for piece in pieces if piece.id is not None]
-        texts, stopped = _show([tokenizer.token_bytes(i) for i in ids] if tokenizer else [], stop, self._data)
-        made = [Piece(0, i, text, None) for i, text in zip(ids, texts, strict=False)]
-        made[-1] = replace(made[-1], finish_reason="stop" if stopped else pieces[-1].finish_reason)
-        if not stopped:
-            made[-1] = replace(made[-1], text=made[-1].text + texts[-1])
+    def _shown_again(self, pieces: Sequence[Piece], stop: Sequence[str], tokenizer: Tokenizer) -> list[Piece]:
+        """Show the tokens of each sequence again; what follows a stop string is left out."""
+        made: list[Piece] = []
+        for sequence in sorted({piece.sequence for piece in pieces}):
+            own = [piece for piece in pieces if piece.sequence == sequence]
+            tokens = [tokenizer.token_bytes(piece.id) for piece in own if piece.id is not None]
+            texts, stopped = _show(tokens, stop, self._data)
+            if not stopped and len(tokens) == len(own):  # the last piece also shows what was held back
+                texts[-2:] = ["".join(texts[-2:])]
+            kept = [replace(piece, text=text) for piece, text in zip(own, texts, strict=False)]
+            made += [*kept[:-1], replace(kept[-1], finish_reason="stop")] if stopped else kept
         return made
 
 
