@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: verify test check clean
+.PHONY: verify test check fuzz mutants clean
 .DELETE_ON_ERROR:
 
 verify: .venv/ready ## run every feature against the NumPy engine on the embedded model
@@ -20,6 +20,12 @@ check: .venv/ready ## what must hold before anything runs: style, types, specs
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/llorch spec check
+
+fuzz: .venv/ready ## random models and broken files, for LLORCH_FUZZ_SECONDS (600 if not given)
+	LLORCH_FUZZ_SECONDS=$${LLORCH_FUZZ_SECONDS:-600} $(BIN)/python -m pytest tests/engine/test_random_models.py tests/engine/test_bad_files.py
+
+mutants: .venv/ready ## break the engine in 300 ways, and demand that the features notice
+	$(BIN)/python tools/mutants.py
 
 clean: ## remove everything that make made
 	rm -rf .venv build dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis

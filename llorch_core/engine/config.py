@@ -149,8 +149,11 @@ class _ConfigFile:
 
 def check_folder(folder: Path) -> None:
     """Refuse a path that is no folder, and a folder whose only weights are a pickle."""
-    if not folder.is_dir():
-        got = "is a file" if folder.exists() else "does not exist"
+    try:
+        got = "" if folder.is_dir() else "is a file" if folder.exists() else "does not exist"
+    except OSError as error:  # a name too long, a folder that may not be entered
+        got = f"cannot be read: {error.strerror}"
+    if got:
         raise ModelError(
             f"{folder} {got} (wanted a model folder).\n"
             "A model folder holds config.json and model.safetensors."
@@ -167,12 +170,12 @@ def check_folder(folder: Path) -> None:
 
 def read_json(path: Path) -> dict[str, object]:
     """The JSON object in a file of the model folder; ModelError where there is none."""
-    if not path.is_file():
-        raise ModelError(
-            f"{path} is missing, or is not a file (wanted a JSON object).\n"
-            "A model folder holds config.json and model.safetensors, as save_pretrained writes them."
-        )
     try:
+        if not path.is_file():
+            raise ModelError(
+                f"{path} is missing, or is not a file (wanted a JSON object).\n"
+                "A model folder holds config.json and model.safetensors, as save_pretrained writes them."
+            )
         return parse_json(path.read_bytes(), str(path))
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}.\nMay you read that file?") from error

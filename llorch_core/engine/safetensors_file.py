@@ -90,11 +90,11 @@ def read_tensor(buffer: mmap.mmap | bytes, entry: Entry) -> npt.NDArray[np.float
 
 def _header_bytes(path: Path) -> tuple[bytes, int, int]:
     """The header, where the data begins, and the size of the file."""
-    if not path.is_file():
-        raise ModelError(
-            f"{path} is missing, or is not a file (wanted a safetensors file).\nIs the model complete?"
-        )
     try:
+        if not path.is_file():  # OSError: a shard may have any name that an index gives it
+            raise ModelError(
+                f"{path} is missing, or is not a file (wanted a safetensors file).\nIs the model complete?"
+            )
         size = path.stat().st_size
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")

@@ -20,6 +20,7 @@ PREFIX, HEAD = "transformer.", "lm_head.weight"
 CAUSAL_MASK = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")  # fullmatch: "attn.bias" also ends c_attn.bias
 PLAIN_NAME = re.compile(r"[^/\\:\0]*\.safetensors")  # a file of this folder
 SHOWN = 5  # problems listed in one message
+MISSING = 100  # layers that a file may lack before that alone is the problem
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +101,11 @@ def load_weights(folder: Path, config: Config) -> Weights:
     """
     check_folder(folder)
     source, stored = _stored_tensors(folder)
+    if config.n_layer > len(stored) + MISSING:  # before twelve names are made for each of them
+        raise ModelError(
+            f"{folder / 'config.json'}: n_layer is {config.n_layer} (wanted twelve tensors for each layer, "
+            f"got {len(stored)} in all of {source}).\nIs it the config that came with these weights?"
+        )
     wanted = expected_shapes(config)
     if HEAD in stored:
         wanted[HEAD] = (config.n_vocab, config.n_embd)
