@@ -6,6 +6,8 @@ import numpy as np
 from behave import then, when
 
 from llorch_core.check.compare import compare, compare_text
+from llorch_core.engine.gpt2 import forward
+from llorch_core.trace.session import NotHereError
 
 CALLS = re.compile(r"(\d+)(?:, | and )?")
 
@@ -271,3 +273,30 @@ def keys_in_order(context):
                 rows = [before[f"h.{n}.attn.{new}"] for before in context.steps[: call + 1]]
                 name = f"h.{n}.attn.{kept}"
                 context.session.note([compare(name, step[name], np.concatenate(rows, axis=1), 0, call)])
+
+
+@when("the last positions of prompts of {lengths} tokens are recorded in one batch")
+def record_last_positions(context, lengths):
+    session = context.session
+    model = getattr(session.subject, "model", None)
+    if model is None:
+        raise NotHereError(f"{session.subject.name} reads no batch that an observer could see")
+    context.prompts = [session.ids(int(n), seed) for seed, n in enumerate(CALLS.findall(lengths))]
+    context.last = [{} for _ in context.prompts]
+    chunks = [np.array(prompt) for prompt in context.prompts]
+    caches = [model.new_cache() for _ in chunks]
+    with session.trial():
+        forward(
+            *(model.weights, model.config, chunks, caches, "last"),
+            lambda sequence, name, x: context.last[sequence].update({name: x}),
+        )
+
+
+@then("ln_f and logits are shown of each prompt, one row, as it has them alone")
+def last_rows_shown(context):
+    session = context.session
+    for row, (prompt, step) in enumerate(zip(context.prompts, context.last, strict=True)):
+        with session.trial():
+            alone = session.subject.logits([prompt])[0][-1:]
+        session.note([compare("rows of ln_f", len(step["ln_f"]), 1, 0, row)])
+        session.note([compare("logits", step["logits"], alone, session.rounding([prompt])[-1:], row)])

@@ -17,7 +17,7 @@ from llorch_core.trace.session import Session
 ROOT = Path(__file__).parents[1]
 
 # How much the suite holds. Where something is added, add it here; what is lost without a word turns red.
-CENSUS = {"scenarios": 187, "comparisons": 200, "claims": 245, "mistakes": 228}
+CENSUS = {"scenarios": 189, "comparisons": 202, "claims": 245, "mistakes": 228}
 
 
 def comparisons(text):

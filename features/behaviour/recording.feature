@@ -54,6 +54,11 @@ Feature: Recording
       | ln_f             | [T, n_embd]           |
       | logits           | [T, n_vocab]          |
 
+  @recording.shapes_of_the_contract
+  Scenario: Of each prompt in a batch its own last row is shown
+    When the last positions of prompts of 5, 3 and 4 tokens are recorded in one batch
+    Then ln_f and logits are shown of each prompt, one row, as it has them alone
+
   @recording.copies_to_keep
   Scenario: What was recorded stays as it was
     When calls of 4, 3, 1 and 1 tokens are recorded

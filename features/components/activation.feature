@@ -18,6 +18,16 @@ Feature: Activation of the MLP
       | activation_function | gelu              |
     Then it returns [[0.8413447], [-0.0455003], [2.9959503]]
 
+  @activation.gelu_is_the_erf_form
+  Scenario: Far from 0 gelu is x, or nothing
+    Beyond 5.5 deviations a normal number lies with a chance of 1.9e-8.
+
+    When activation is given
+      | input               | value                       |
+      | x                   | [[5.5], [-5.5], [8], [-8]]  |
+      | activation_function | gelu                        |
+    Then it returns [[5.4999999], [-0.0000001], [8], [0]]
+
   @activation.gelu_fast_is_the_tanh_form
   Scenario: gelu_fast is the tanh form
     When activation is given

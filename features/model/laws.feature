@@ -12,6 +12,12 @@ Feature: Laws that need no reference
     When it is read at once, in chunks, and token by token
     Then every row of logits is the same to rounding
 
+  @gpt2.chunks_change_nothing
+  Scenario: Of two tokens in a chunk the first does not see the second
+    Given a sequence of 6 tokens
+    When it is read at once, in chunks, and token by token
+    Then every row of logits is the same to rounding
+
   @gpt2.batch_changes_nothing
   Scenario: Prompts of unequal length in one batch
     When prompts of 5, 3, 9 and 1 tokens are read as one batch

@@ -27,6 +27,15 @@ Feature: Choosing the next token
       | penalty  | 2              |
     Then it returns [1, -4, 4, -4]
 
+  @repetition_penalty.less_likely_on_both_sides
+  Scenario: The sign decides, also of logits near 0
+    When repetition_penalty is given
+      | input    | value                     |
+      | logits   | [0.5, -0.5, 0.25, 4]      |
+      | previous | [2, 0, 1, 0]              |
+      | penalty  | 2                         |
+    Then it returns [0.25, -1, 0.125, 4]
+
   @repetition_penalty.only_used_tokens
   Scenario: Tokens that were not used keep their logits
     When repetition_penalty is given
@@ -78,6 +87,22 @@ Feature: Choosing the next token
       | k      | 1               |
     Then it returns [-inf, -inf, 8, -inf, -inf]
 
+  @top_k.exactly_k
+  Scenario: Beside a larger logit, one of three equals is kept
+    When top_k is given
+      | input  | value                    |
+      | logits | [7, 1, 9, 7, 3, 7, 2, 5] |
+      | k      | 2                        |
+    Then it returns [7, -inf, 9, -inf, -inf, -inf, -inf, -inf]
+
+  @top_k.exactly_k
+  Scenario: Three of eight are kept, in whatever order they stand
+    When top_k is given
+      | input  | value                    |
+      | logits | [8, 7, 6, 5, 4, 3, 2, 1] |
+      | k      | 3                        |
+    Then it returns [8, 7, 6, -inf, -inf, -inf, -inf, -inf]
+
   @top_k.zero_keeps_all
   Scenario: A k of 0 keeps every token
     When top_k is given
@@ -115,6 +140,16 @@ Feature: Choosing the next token
     Then it returns [-inf, 3, -inf, -inf]
 
   @top_p.mass_of_what_is_left
+  Scenario: Many small shares reach p together
+    Each of eight has an eighth: five have 62.5 of 100 parts, six have 75.
+
+    When top_p is given
+      | input  | value                    |
+      | logits | [2, 2, 2, 2, 2, 2, 2, 2] |
+      | p      | 0.7                      |
+    Then it returns [2, 2, 2, 2, 2, 2, -inf, -inf]
+
+  @top_p.mass_of_what_is_left
   Scenario: The sum runs from the likeliest token down
     When top_p is given
       | input  | value        |
@@ -129,6 +164,14 @@ Feature: Choosing the next token
       | logits | [0, 3, 1, 2] |
       | p      | 1            |
     Then it returns [0, 3, 1, 2]
+
+  @top_p.honoured
+  Scenario: A p of 1 keeps a token whose share is lost in the sum
+    When top_p is given
+      | input  | value            |
+      | logits | [0, 300, 1, 300] |
+      | p      | 1                |
+    Then it returns [0, 300, 1, 300]
 
   @top_p.honoured
   Scenario: A p below 1 forbids tokens
@@ -153,6 +196,26 @@ Feature: Choosing the next token
       | 0.25  | [1] |
       | 0.5   | [1] |
       | 0.75  | [2] |
+
+  @draw.inverse_of_the_cumulative
+  Scenario: Parts that do not sum to 1 are shares of their sum
+    Of 1, 2 and 1 the second reaches from a quarter to three quarters.
+
+    When draw is given
+      | input         | value     |
+      | probabilities | [1, 2, 1] |
+      | u             | 0.5       |
+    Then it returns [1]
+
+  @draw.inverse_of_the_cumulative
+  Scenario: Small probabilities are not lost in the sum
+    Four times 5e-8 is 2e-7: half of it is above what u leaves, 1.2e-7, after the second.
+
+    When draw is given
+      | input         | value                                                |
+      | probabilities | [1, 0.00000005, 0.00000005, 0.00000005, 0.00000005]  |
+      | u             | 0.99999988                                           |
+    Then it returns [2]
 
   @draw.depends_on_u
   Scenario: An unlikely token is drawn where u says so

@@ -128,7 +128,7 @@ def hold(drawn: Drawn, folder: Any) -> None:
 
 
 def test_every_number_of_a_random_model_conforms(tiny_folder, tiny_tensors):
-    @settings(derandomize=not SECONDS, max_examples=50, deadline=None, print_blob=True)
+    @settings(derandomize=not SECONDS, max_examples=60, deadline=None, print_blob=True)
     @given(models())
     def search(drawn: Drawn) -> None:
         tensors = tiny_tensors(seed=drawn.seed, **drawn.config)
