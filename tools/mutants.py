@@ -33,7 +33,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,7 @@ class Mutant:
     line      where it is
     start     first byte of what is replaced; `end` is the first one after it
     text      what stands there instead
-    shown     the line as it becomes
+    shown     the line as it becomes, and as it is, where two become the same
     """
 
     file: str
@@ -173,7 +173,7 @@ class _Finder(ast.NodeVisitor):
             last = self.raw.find(b"\n", end) % (len(self.raw) + 1)
             after = (self.raw[first:start] + text.encode() + self.raw[end:last]).decode()
             shown = " ".join(re.sub(r"  # .*", "", after).split())
-            self.found.append(Mutant(**{**asdict(mutant), "shown": shown}))
+            self.found.append(replace(mutant, shown=shown))
 
     def replace(self, operator: str, node: ast.AST, text: str) -> None:
         """Keep a change of a whole node."""
@@ -363,7 +363,13 @@ def mutants(file: str, source: str, everything: bool = False) -> list[Mutant]:
     """
     finder = _Finder(file, source, everything)
     finder.visit(ast.parse(source))
-    return sorted(set(finder.found), key=lambda m: (m.start, m.end, m.operator, m.text))
+    found = sorted(set(finder.found), key=lambda m: (m.start, m.end, m.operator, m.text))
+    names = Counter(named(m) for m in found)
+    lines = source.splitlines()
+    return [
+        m if names[named(m)] == 1 else replace(m, shown=f"{m.shown} instead of {lines[m.line - 1].strip()}")
+        for m in found
+    ]
 
 
 def sample(all_of_them: Sequence[Mutant], count: int, seed: int) -> list[Mutant]:

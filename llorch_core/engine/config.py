@@ -13,6 +13,9 @@ MOST = 2**31  # no size of a real GPT-2 comes near
 MOST_LAYERS = 10_000  # every layer costs twelve names before a single weight is read
 
 
+MOST_JSON = 4_000_000  # bytes: read, JSON takes up to 27 times as much memory
+
+
 @dataclass(frozen=True)
 class Config:
     """What the weights alone do not tell. Names are OpenAI's; the rest keep Hugging Face's."""
@@ -175,6 +178,11 @@ def read_json(path: Path) -> dict[str, object]:
             raise ModelError(
                 f"{path} is missing, or is not a file (wanted a JSON object).\n"
                 "A model folder holds config.json and model.safetensors, as save_pretrained writes them."
+            )
+        if (size := path.stat().st_size) > MOST_JSON:
+            raise ModelError(
+                f"{path} has {size} bytes (wanted a JSON object of at most {MOST_JSON}).\n"
+                "The file of a GPT-2 is a thousandth of that. Is it the right one?"
             )
         return parse_json(path.read_bytes(), str(path))
     except OSError as error:

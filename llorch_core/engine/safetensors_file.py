@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from llorch_core.engine.config import parse_json
+from llorch_core.engine.config import MOST_JSON, parse_json
 from llorch_core.engine.errors import ModelError
 
 FLOATS = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "F64": "<f8"}  # little-endian on every host
 ITEMSIZE = {"BOOL": 1, "U8": 1, "I8": 1, "U16": 2, "I16": 2, "F16": 2, "BF16": 2}
 ITEMSIZE |= {"U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8}
-MOST_HEADER = 100_000_000  # bytes; the format's own limit
+MOST_HEADER = MOST_JSON  # the format allows 100 MB; GPT-2 with 48 layers has 75 kB
 MOST_AXES = 64  # NumPy's limit; also keeps the product of a hostile shape small
 
 

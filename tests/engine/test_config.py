@@ -268,3 +268,13 @@ def test_the_configs_of_the_shared_models_are_read(shared_models):
     assert seen >= 3
     assert read_config(shared_models / "slm4096_char").activation_function == "gelu"
     assert read_config(shared_models / "slm4096_char").eos_token_id is None
+
+
+def test_a_config_of_megabytes_is_refused_before_it_is_read(tiny_folder):
+    path = tiny_folder() / "config.json"
+    with path.open("r+b") as file:
+        file.truncate(4_000_001)  # sparse: takes no room
+    with pytest.raises(
+        ModelError, match=r"config\.json has 4000001 bytes \(wanted a JSON object of at most 4000000\)"
+    ):
+        read_config(path.parent)
