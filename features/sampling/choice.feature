@@ -96,12 +96,12 @@ Feature: Choosing the next token
     Then it returns [7, -inf, 9, -inf, -inf, -inf, -inf, -inf]
 
   @top_k.exactly_k
-  Scenario: Three of eight are kept, in whatever order they stand
+  Scenario: Of a thousand, 1000 down to 1, the first three are kept
     When top_k is given
-      | input  | value                    |
-      | logits | [8, 7, 6, 5, 4, 3, 2, 1] |
-      | k      | 3                        |
-    Then it returns [8, 7, 6, -inf, -inf, -inf, -inf, -inf]
+      | input  | value               |
+      | logits | 1000 - arange(1000) |
+      | k      | 3                   |
+    Then it returns where(arange(1000) < 3, 1000 - arange(1000), -inf)
 
   @top_k.zero_keeps_all
   Scenario: A k of 0 keeps every token

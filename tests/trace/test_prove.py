@@ -25,7 +25,10 @@ def test_every_mistake_is_put_on_trial_before_every_rule_that_claims_it():
 
 def test_claims_can_be_those_of_a_component_or_of_one_mistake():
     assert {m.split(".")[0] for m, _ in claims(load_specs(), "top_k")} == {"top_k"}
-    assert claims(load_specs(), "mlp.erf_gelu") == [("mlp.erf_gelu", "mlp.activation_of_the_config")]
+    assert claims(load_specs(), "mlp.erf_gelu") == [
+        ("mlp.erf_gelu", "mlp.activation_of_the_config"),
+        ("mlp.erf_gelu", "gpt2.full_size"),
+    ]
 
 
 def test_a_mistake_that_a_comparison_of_its_own_rule_finds_is_caught(tiny_folder):

@@ -47,7 +47,7 @@ def test_the_scenarios_of_one_component_are_those_with_its_tags(tiny_folder):
 def test_every_scenario_is_told_when_it_has_ended(tiny_folder):
     ended = []
     run_features(Session(NumpyEngine(tiny_folder())), "top_k", ended.append)
-    assert len(ended) == count_scenarios("top_k") == 3
+    assert len(ended) == count_scenarios("top_k") == 5
 
 
 def test_a_right_engine_passes_and_leaves_evidence(tiny_folder):
