@@ -7,6 +7,9 @@ from importlib import import_module
 
 import click
 
+from llorch_core.engine.errors import ModelError, UsageError
+from llorch_core.spec.errors import SpecError
+
 VERBS = {
     "generate": "Continue a text with a GPT-2.",
     "verify": "Hold an engine to every rule of the specs.",
@@ -57,8 +60,6 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output went away
         sys.stderr.close()
         sys.exit(141)
-    except ValueError as error:
-        if type(error).__name__ not in ("ModelError", "UsageError", "SpecError"):
-            raise
+    except (ModelError, UsageError, SpecError) as error:
         click.echo(f"{click.style('error:', fg='red', bold=True)} {error}", err=True)
         sys.exit(2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,14 +64,14 @@ def command(
     from llorch_core.engine.sampling import Sampler, Sampling
 
     settings = Sampling(temperature, top_k, top_p, repetition_penalty, seed)
-    sampler = Sampler(settings)
+    settings = replace(
+        settings, seed=Sampler(settings).seed
+    )  # a fresh one is told, so that it can be asked for
     text = read_prompt(prompt)
     gpt2 = load(model)
     prompt_ids = parse_ids(text) if ids else gpt2.encode(text, allow_special=special)
     started = time.monotonic()
-    pieces = gpt2.stream(
-        prompt_ids, Sampling(temperature, top_k, top_p, repetition_penalty, sampler.seed), max_tokens, stop
-    )
+    pieces = gpt2.stream(prompt_ids, settings, max_tokens, stop)
     if not as_json and sys.stdout.isatty():
         click.secho(text, bold=True, nl=False)
     made = []
@@ -88,14 +89,14 @@ def command(
             "ids": [piece.id for piece in made if piece.id is not None],
             "text": "".join(piece.text for piece in made),
             "finish_reason": reason,
-            "seed": sampler.seed,
+            "seed": settings.seed,
         }
         click.echo(json.dumps(result))
         return 0
     click.echo()
     if sys.stderr.isatty():
         speed = count / max(time.monotonic() - started, 1e-9)
-        note = f"{count} tokens, {speed:,.0f} a second, ended by {reason}, seed {sampler.seed}"
+        note = f"{count} tokens, {speed:,.0f} a second, ended by {reason}, seed {settings.seed}"
         click.secho(note, dim=True, err=True)
     return 0
 

@@ -21,7 +21,15 @@ from llorch_core.cli.verify import share
 from llorch_core.engine.errors import UsageError
 from llorch_core.spec.suite import load_specs
 from llorch_core.subject.numpy_engine import NumpyEngine
-from llorch_core.trace.prove import Moved, Trial, claims, detection_bound, move_elements, try_mistakes
+from llorch_core.trace.prove import (
+    Moved,
+    Trial,
+    claims,
+    detection_bound,
+    keepers,
+    move_elements,
+    try_mistakes,
+)
 from llorch_core.trace.session import Session
 
 PART = 50  # elements that one process moves before it is given others
@@ -124,12 +132,13 @@ def _try(folder: Path, wanted: list[tuple[str, str]]) -> list[Trial]:
 
 
 def _move(folder: Path, count: int, tolerances: float, seed: tuple[int, int]) -> list[Moved]:
-    return list(move_elements(_session(folder), count, tolerances, seed))
+    return list(move_elements(*_held(folder), count, tolerances, seed))
 
 
-@cache
-def _session(folder: Path) -> Session:
-    return Session(NumpyEngine(folder), load_specs())
+@cache  # each process runs the whole suite once, to see which scenarios hold which checkpoint
+def _held(folder: Path) -> tuple[Session, dict[str, str]]:
+    session = Session(NumpyEngine(folder), load_specs())
+    return session, keepers(session)
 
 
 def spread(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from llorch_core.spec.component import Mistake, Rule, read_rules
-from llorch_core.spec.yaml_file import YamlFile
+from llorch_core.spec.component import Mistake, Rule, check_form, read_rules, schema
+from llorch_core.spec.yaml_file import YamlFile, read_yaml
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,13 @@ class Behaviour:
         return {**self.data, **(self.mistakes[mistake].instead if mistake else {})}
 
 
-def read_behaviour(file: YamlFile) -> Behaviour:
-    """Read a spec whose form was checked. Raises SpecError where a mistake changes nothing.
+def read_behaviour(path: Path, schemas: Path) -> Behaviour:
+    """Read one spec and check its form. Raises SpecError where a mistake changes nothing.
 
     Whether a mistake can be caught is seen where it is put on trial: `llorch prove`.
     """
+    file = read_yaml(path)
+    check_form(file, schema(schemas, "behaviour"))
     data = file.data
     right = {name: entry["is"] for name, entry in data["data"].items()}
     for name, entry in data["mistakes"].items():

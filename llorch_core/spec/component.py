@@ -164,10 +164,10 @@ class Component:
         self, inputs: Mapping[str, Tensor], config: Config, layer: int, sizes: Mapping[str, int]
     ) -> str | None:
         """Return why an example with these inputs proves nothing, or None where every condition holds."""
+        want = [f"condition {name}" for name in self.conditions]
+        holds = self.run(want, inputs, config, layer=layer, sizes=sizes)
         for name in self.conditions:
-            want = f"condition {name}"
-            holds = self.run([want], inputs, config, layer=layer, sizes=sizes)[want]
-            if not np.all(holds != 0):
+            if not np.all(holds[f"condition {name}"] != 0):
                 why = self.file.data["conditions"][name]["why"]
                 return f"its data do not meet {self.id}.{name}, {self.conditions[name].text}: {why}"
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,19 +51,16 @@ class Oracle:
         part, _, name = (self.mistake or "").partition(".")
         self._nodes = self.spec.nodes(self.config["n_layer"], name if part == self.spec.id else None)
         self._wrong = {part: name} if part != self.spec.id else {}
-        self._maker = {checkpoint: node for node in self._nodes for checkpoint in node.makes}
 
     def run(
         self,
         chunks: Sequence[Sequence[int]],
-        jitter: np.random.Generator | None = None,
-        bounds: Mapping[tuple[int, str], Tensor] | None = None,
+        move: Callable[[int, str, Tensor], Tensor] | None = None,
     ) -> list[Step]:
         """Read the chunks one after the other, each with what came before it as its past.
 
         chunks  ids of each forward call
-        jitter  moves every checkpoint at random, by up to its bound
-        bounds  by forward call and checkpoint; needed for jitter
+        move    what each checkpoint becomes, from forward call, name and right value
 
         Returns the checkpoints of each call.
         """
@@ -73,10 +70,8 @@ class Oracle:
             for node in self._nodes:
                 made = self._compute(node, list(node.makes), steps, step)
                 for checkpoint, output in node.makes.items():
-                    step[checkpoint] = made[output]
-                    if jitter is not None and bounds is not None:
-                        bound = bounds[k, checkpoint]
-                        step[checkpoint] = made[output] + jitter.uniform(-1, 1, bound.shape) * bound
+                    value = made[output]
+                    step[checkpoint] = value if move is None else move(k, checkpoint, value)
             steps.append(step)
         return steps
 
@@ -101,7 +96,7 @@ class Oracle:
         precision  of the engine, in whose units the tolerance is
 
         Yields every recorded checkpoint in the order of the data flow. What was not recorded is computed
-        from what was; a checkpoint whose inputs cannot be had is left out.
+        from what was.
         """
         steps: list[Step] = []
         for k, recorded in enumerate(record):
@@ -130,7 +125,11 @@ class Oracle:
         right = self.run(chunks)
         rng = np.random.default_rng(seed)
         bounds = {(w.step, w.checkpoint): w.bound for w in self.local(right, precision)}
-        moved = [self.run(chunks, rng, bounds) for _ in range(DRAWS)]
+
+        def move(k: int, checkpoint: str, value: Tensor) -> Tensor:
+            return value + rng.uniform(-1, 1, value.shape) * bounds[k, checkpoint]
+
+        moved = [self.run(chunks, move) for _ in range(DRAWS)]
         for k, recorded in enumerate(record):
             for node in self._nodes:
                 for checkpoint in (name for name in node.makes if name in recorded):

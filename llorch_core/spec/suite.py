@@ -5,14 +5,13 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from llorch_core.spec.behaviour import Behaviour, read_behaviour
-from llorch_core.spec.component import Component, check_form, read_component, schema
-from llorch_core.spec.difference import MISTAKE_MARGIN, PRECISIONS, shares
+from llorch_core.spec.behaviour import read_behaviour
+from llorch_core.spec.component import Component, read_component
+from llorch_core.spec.difference import MISTAKE_MARGIN, shares
 from llorch_core.spec.errors import SpecError
 from llorch_core.spec.model import ModelSpec, read_model
 from llorch_core.spec.oracle import random_oracle
 from llorch_core.spec.trial import SIZES, check_component
-from llorch_core.spec.yaml_file import read_yaml
 
 # Specs in the order of the data flow; one that is not named here would not be run, and is an error.
 BEFORE: tuple[str, ...] = ("configuration", "weight_file", "tokenizer")  # what happens before the arithmetic
@@ -47,18 +46,14 @@ def load_specs(folder: Path | None = None) -> ModelSpec:
     components: dict[str, Component] = {}
     for name in ORDER:
         components[name] = read_component(found[name], schemas, components)
-    before, after = ({name: _behaviour(found[name], schemas) for name in names} for names in (BEFORE, AFTER))
+    before, after = (
+        {name: read_behaviour(found[name], schemas) for name in names} for names in (BEFORE, AFTER)
+    )
     model = read_model(specs / "model" / "gpt2.yaml", schemas, components, before, after)
     for component in components.values():
         check_component(component, model.defaults)
     check_model(model)
     return model
-
-
-def _behaviour(path: Path, schemas: Path) -> Behaviour:
-    file = read_yaml(path)
-    check_form(file, schema(schemas, "behaviour"))
-    return read_behaviour(file)
 
 
 def check_model(model: ModelSpec) -> None:
@@ -88,6 +83,3 @@ def check_model(model: ModelSpec) -> None:
         )
         if not farthest > MISTAKE_MARGIN:
             raise model.file.error(f"{name} changes nothing that a comparison could see.", "mistakes", name)
-
-
-__all__ = ["PRECISIONS", "check_model", "load_specs", "suite_folder"]

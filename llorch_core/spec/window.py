@@ -82,9 +82,12 @@ def measure(component: Component, places: Iterable[Place]) -> Window:
         for precision in ("float16", "bfloat16"):
             _keep_worst(window.noise, precision, _noise(component, place, FLOAT32[0], precision))
         for precision in ROUND:
+            inputs = _rounded(component, place, precision)
+            right = _right(component, place, inputs, precision)
             for name in component.mistakes:
-                away = _distance(component, place, name, precision)
-                _keep_worst(window.distance[precision], name, away)
+                _keep_worst(
+                    window.distance[precision], name, _distance(component, place, name, inputs, right)
+                )
     return window
 
 
@@ -149,9 +152,13 @@ def _noise(component: Component, place: Place, arithmetic: Arithmetic, precision
     return worst
 
 
-def _distance(component: Component, place: Place, mistake: str, precision: str) -> float:
-    inputs = _rounded(component, place, precision)
-    right = _right(component, place, inputs, precision)
+def _distance(
+    component: Component,
+    place: Place,
+    mistake: str,
+    inputs: Mapping[str, Tensor],
+    right: Mapping[str, Tensor],
+) -> float:
     wrong = component.run(
         component.outputs, inputs, place.config, layer=place.layer, sizes=place.sizes, mistake=mistake
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,15 +84,16 @@ class Moved:
 
 
 def move_elements(
-    base: Session, count: int, tolerances: float, seed: int | tuple[int, int]
+    base: Session, keeper: Mapping[str, str], count: int, tolerances: float, seed: int | tuple[int, int]
 ) -> Iterator[Moved]:
     """Move one random element of what the engine recorded, `count` times, and run the scenario that holds it.
 
     A checkpoint is drawn, then one of its elements; it moves by `tolerances` times its tolerance from
     what is wanted there, up or down. Where the tolerance is 0, or the value -inf, any other value is wrong.
+
+    keeper  which rule's scenarios hold a checkpoint, as `keepers` returns it
     """
     rng = np.random.default_rng(seed)
-    keeper = keepers(base)
     wanted = [w for w in base.wanted if w.checkpoint in keeper and w.value.size]
     for _ in range(count):
         target = wanted[rng.integers(len(wanted))]

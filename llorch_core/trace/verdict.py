@@ -11,7 +11,7 @@ from llorch_core.spec.component import Rule
 from llorch_core.spec.model import ModelSpec
 from llorch_core.trace.session import Outcome
 
-WORST_FIRST = ("error", "failed", "stub", "orphaned", "untested", "not run", "passed")
+DECISIVE = ("error", "failed", "stub", "passed", "not run")  # the first that any scenario has is the rule's
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,7 @@ def verdicts(spec: ModelSpec, outcomes: Sequence[Outcome], component: str | None
     for id, rule in rules.items():
         about = tuple(outcome for outcome in outcomes if id in outcome.rules)
         statuses = {outcome.status for outcome in about}
-        status = next((s for s in WORST_FIRST if s in statuses), "untested")
-        if status == "not run" and "passed" in statuses:
-            status = "passed"
+        status = next((s for s in DECISIVE if s in statuses), "untested")
         result.append(Verdict(id, rule, status, about))
     known = spec.all_rules()
     for id in sorted({tag for outcome in outcomes for tag in outcome.rules} - known.keys()):

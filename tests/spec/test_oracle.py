@@ -207,7 +207,11 @@ def test_hidden_scores_do_not_narrow_the_global_tolerance_of_a_row():
     (bound,) = [w.bound for w in oracle.everywhere(record, "float32", seed=3) if w.checkpoint == name]
     rng = np.random.default_rng(3)
     local = {(w.step, w.checkpoint): w.bound for w in oracle.local(record, "float32")}
-    moved = [oracle.run([IDS], rng, local)[0][name][:, 0, 0] for _ in range(4)]
+
+    def move(k, checkpoint, value):
+        return value + rng.uniform(-1, 1, value.shape) * local[k, checkpoint]
+
+    moved = [oracle.run([IDS], move)[0][name][:, 0, 0] for _ in range(4)]
     squares = [(scores - record[0][name][:, 0, 0]) ** 2 for scores in moved]
     np.testing.assert_allclose(bound[:, 0, 0], 8 * np.sqrt(sum(squares) / 4) + 2.0**-126)
 

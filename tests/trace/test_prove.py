@@ -6,7 +6,7 @@ import pytest
 from llorch_core.spec.suite import load_specs
 from llorch_core.subject.numpy_engine import NumpyEngine
 from llorch_core.subject.spec_engine import SpecEngine
-from llorch_core.trace.prove import claims, detection_bound, judge, move_elements, try_mistakes
+from llorch_core.trace.prove import claims, detection_bound, judge, keepers, move_elements, try_mistakes
 from llorch_core.trace.run import suite
 from llorch_core.trace.session import Session
 
@@ -70,14 +70,14 @@ def test_what_is_not_here_is_not_caught(tiny_folder):
 
 def test_every_element_that_is_moved_by_four_tolerances_is_noticed(tiny_folder):
     base = Session(NumpyEngine(tiny_folder()), load_specs())
-    moves = list(move_elements(base, 40, 4.0, 7))
+    moves = list(move_elements(base, keepers(base), 40, 4.0, 7))
     assert all(move.noticed for move in moves)
     assert len({move.checkpoint for move in moves}) > 15
 
 
 def test_an_element_that_is_moved_within_its_tolerance_is_not_noticed(tiny_folder):
     base = Session(NumpyEngine(tiny_folder()), load_specs())
-    moves = [m for m in move_elements(base, 40, 0.4, 7) if ".keys" not in m.checkpoint]
+    moves = [m for m in move_elements(base, keepers(base), 40, 0.4, 7) if ".keys" not in m.checkpoint]
     moves = [m for m in moves if ".values" not in m.checkpoint and ".scores" not in m.checkpoint]
     assert moves
     assert not any(move.noticed for move in moves)
@@ -85,7 +85,9 @@ def test_an_element_that_is_moved_within_its_tolerance_is_not_noticed(tiny_folde
 
 def test_the_same_seed_moves_the_same_elements(tiny_folder):
     base = Session(NumpyEngine(tiny_folder()), load_specs())
-    assert list(move_elements(base, 5, 4.0, 3)) == list(move_elements(base, 5, 4.0, 3))
+    assert list(move_elements(base, keepers(base), 5, 4.0, 3)) == list(
+        move_elements(base, keepers(base), 5, 4.0, 3)
+    )
 
 
 @pytest.mark.parametrize(
