@@ -10,7 +10,7 @@ verify: .venv/ready ## run every feature against the NumPy engine on the embedde
 
 test: .venv/ready ## pytest and behave, with coverage of both
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest
+	OPENBLAS_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n auto --dist worksteal
 	$(BIN)/coverage run -m behave
 	@$(BIN)/coverage combine -q
 	$(BIN)/coverage report
