@@ -1,1 +1,1 @@
-"""Where is an engine first wrong, and which mistake is it? Never imports the engine: a shared bug must not hide."""
+"""Where an engine is first wrong, and which mistake it is. Imports no engine: a shared bug would hide."""

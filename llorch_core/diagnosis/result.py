@@ -17,7 +17,7 @@ EXIT_CODES = {CONFORMS: 0, DIVERGES: 1, UNDECIDED: 2}
 class Cause:
     """A mistake that may have made a wrong tensor, and how much speaks for it.
 
-    mistake         COMPONENT.MISTAKE of the specs, or signature.NAME where only the look of the error is known
+    mistake         COMPONENT.MISTAKE of the specs, or signature.NAME where only its look is known
     amount          how much of the mistake is in the tensor: 0 is innocent, 1 is guilty
     standard_error  of the amount
     explains        share of the (weighed) error that goes away when the mistake takes the place of the right
@@ -46,7 +46,7 @@ class Divergence:
     component   the component that makes the checkpoint
     layer       the block, or None outside the blocks
     sequence    which sequence of the batch, 0 where there is one
-    causes      the likeliest first; several together where one does not explain it; empty: unlike anything listed
+    causes      the likeliest first, several where one does not explain it; none: unlike anything listed
     harmless    whether it cannot change any probability
     hidden      whether each element is within its tolerance, and only all of them together show the mistake
     note        what else is to be said of it, or ""
@@ -102,15 +102,16 @@ class Diagnosis:
         return EXIT_CODES[self.verdict]
 
     def before_first(self) -> tuple[int, int]:
-        """Return how many checkpoints conform before the first divergence, and how many elements they have."""
+        """Return how many checkpoints conform before the first divergence, and their elements."""
         good = list(self.comparisons)
         if self.first is not None:
             good = good[: good.index(self.first.comparison)]
         return len(good), sum(c.elements for c in good)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the object that `llorch diagnose --json` prints; its form is specs/schema/diagnosis.schema.json."""
-        first, *others = [_divergence(d) for d in self.divergences] or [None]
+        """Return what `llorch diagnose --json` prints; its form is specs/schema/diagnosis.schema.json."""
+        shown = [_divergence(d) for d in self.divergences]
+        first = shown[0] if shown else None
         return {
             "verdict": self.verdict,
             "reason": self.reason,
@@ -124,7 +125,7 @@ class Diagnosis:
             },
             "first_divergence": first,
             "causes": first["causes"] if first else [],
-            "others": others,
+            "others": shown[1:],
             "notes": list(self.notes),
         }
 
