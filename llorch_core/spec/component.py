@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -125,13 +125,14 @@ class Component:
                    `condition NAME` whether a condition holds
         inputs     a tensor for each input
         config     what `config.NAME` stands for
-        given      outputs that are known already: what depends on them is computed from them
-        mistake    the id of a mistake to make
+        given      outputs that are known already: what depends on them is computed from them; those that are
+                   wanted are computed all the same
+        mistake    the id of a mistake to make, or of several: one + another
         precision  (eps, tiny) of the engine on trial, for tolerances
 
         Returns the wanted tensors by name.
         """
-        instead = self.mistakes[mistake].instead if mistake else {}
+        instead = self._instead(mistake)
         inputs = {name: np.asarray(tensor, np.float64) for name, tensor in inputs.items()}
         known: dict[str, Any] = {**self.sizes(inputs, sizes or {}), **inputs}
         for name, constant in self.constants.items():
@@ -144,21 +145,53 @@ class Component:
             equations["out"] = equations[self._case(self.cases, config)]
         functions = {name: component.function(config) for name, component in self.uses.items()}
 
-        def compute(equation: Equation) -> Tensor:
+        def compute(equation: Equation, known: dict[str, Any]) -> Tensor:
             for name in equation.names - known.keys():
                 if name in equations:
-                    known[name] = compute(equations[name])
+                    known[name] = compute(equations[name], known)
             result: Tensor = equation.run(known, functions)
             return result
 
         def wanted(name: str) -> Tensor:
-            if name.startswith("bound "):
-                return compute(self.bounds[name.removeprefix("bound ")])
-            if name.startswith("condition "):
-                return compute(self.conditions[name.removeprefix("condition ")])
-            return np.asarray(known[name], np.float64) if name in known else compute(equations[name])
+            kind, _, of = name.rpartition(" ")
+            if kind == "bound":  # of the right output, not of one that was given
+                return compute(self.bounds[of], {**known, of: wanted(of)})
+            if kind == "condition":
+                return compute(self.conditions[of], known)
+            if name not in fresh:
+                if name in equations and (name in (given or {}) or name not in known):
+                    fresh[name] = compute(equations[name], known)
+                else:
+                    fresh[name] = np.asarray(known[name], np.float64)
+            return fresh[name]
 
+        fresh: dict[str, Tensor] = {}
         return {name: wanted(name) for name in want}
+
+    def _instead(self, mistake: str | None) -> dict[str, Any]:
+        """Return what stands in the place of what. Raises SpecError where two mistakes want one place."""
+        instead: dict[str, Any] = {}
+        for name in mistake.split(" + ") if mistake else ():
+            if both := instead.keys() & self.mistakes[name].instead.keys():
+                raise SpecError(
+                    f"{mistake} cannot be made together: each replaces {', '.join(sorted(both))}."
+                )
+            instead |= self.mistakes[name].instead
+        return instead
+
+    @cached_property
+    def reads(self) -> dict[str, frozenset[str]]:
+        """Which other outputs each output is computed from, also through equations between them."""
+
+        def behind(name: str) -> set[str]:
+            known = set(self.equations[name].names) if name in self.equations else set()
+            known |= set(self.cases["equation"].values()) if self.cases and name == "out" else set()
+            found = set()
+            for n in known:
+                found |= {n} if n in self.outputs else behind(n) if n in self.equations else set()
+            return found
+
+        return {name: frozenset(behind(name) - {name}) for name in self.outputs}
 
     def degenerate(
         self, inputs: Mapping[str, Tensor], config: Config, layer: int, sizes: Mapping[str, int]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -55,9 +55,12 @@ class ModelSpec:
     mistakes: Mapping[str, Rewiring]
     file: YamlFile
 
-    def nodes(self, n_layer: int, mistake: str | None = None) -> list[Node]:
+    def nodes(self, n_layer: int, mistakes: Sequence[str] = ()) -> list[Node]:
         """Return every component of a model with `n_layer` blocks, in the order of the data flow."""
-        instead = self.mistakes[mistake].instead if mistake else {}
+        instead: dict[str, dict[str, str]] = {}
+        for mistake in mistakes:
+            for made, changed in self.mistakes[mistake].instead.items():
+                instead[made] = {**instead.get(made, {}), **changed}
         steps: list[Mapping[str, Any]] = self.file.data["steps"]
         in_block = [step for step in steps if any("h.N." in name for name in step["makes"])]
         first = steps.index(in_block[0])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors
+from numpy.typing import NDArray
 
+from llorch_core.spec.component import resolve
 from llorch_core.spec.difference import PRECISIONS
 from llorch_core.spec.errors import SpecError
 from llorch_core.spec.language import Tensor
@@ -19,8 +21,8 @@ from llorch_core.spec.model import ModelSpec, Node
 Step = dict[str, Any]
 """The checkpoints of one forward call, by name."""
 
-DRAWS = 4  # runs with every checkpoint moved, from which a global tolerance is taken
-REACH = 8.0  # how many times the spread of those runs an honest engine may be away
+DRAWS = 4  # moved copies of what was not recorded, from which the tolerance behind it is taken
+REACH = 8.0  # how many times the spread of those copies an honest engine may be away
 
 
 class Wanted(NamedTuple):
@@ -33,11 +35,20 @@ class Wanted(NamedTuple):
     bound: Tensor
 
 
+class Place(NamedTuple):
+    """A component at one place of one forward call."""
+
+    step: int
+    node: Node
+    sizes: dict[str, int]
+
+
 @dataclass
 class Oracle:
     """A model in float64, computed from the equations of the specs alone.
 
-    mistake  the id of a mistake (COMPONENT.MISTAKE) that it makes; it is then an engine on trial
+    mistake  the id of a mistake (COMPONENT.MISTAKE) that it makes, or of several: one + another; it is then
+             an engine on trial
     """
 
     spec: ModelSpec
@@ -46,151 +57,194 @@ class Oracle:
     mistake: str | None = None
 
     def __post_init__(self) -> None:
-        if self.mistake and self.mistake not in self.spec.mistake_ids():
-            raise SpecError(f"{self.mistake} is not a mistake. `llorch spec show COMPONENT` lists them.")
-        part, _, name = (self.mistake or "").partition(".")
-        self._nodes = self.spec.nodes(self.config["n_layer"], name if part == self.spec.id else None)
-        self._wrong = {part: name} if part != self.spec.id else {}
+        made: dict[str, list[str]] = {}
+        for mistake in self.mistake.split(" + ") if self.mistake else ():
+            if mistake not in self.spec.mistake_ids():
+                raise SpecError(f"{mistake} is not a mistake. `llorch spec show COMPONENT` lists them.")
+            part, _, name = mistake.partition(".")
+            made.setdefault(part, []).append(name)
+        self._nodes = self.spec.nodes(self.config["n_layer"], made.pop(self.spec.id, ()))
+        self._wrong = {part: " + ".join(names) for part, names in made.items()}
 
-    def run(
-        self,
-        chunks: Sequence[Sequence[int]],
-        move: Callable[[int, str, Tensor], Tensor] | None = None,
-    ) -> list[Step]:
+    def run(self, chunks: Sequence[Sequence[int]]) -> list[Step]:
         """Read the chunks one after the other, each with what came before it as its past.
 
         chunks  ids of each forward call
-        move    what each checkpoint becomes, from forward call, name and right value
 
         Returns the checkpoints of each call.
         """
-        steps: list[Step] = []
-        for k, ids in enumerate(chunks):
-            step: Step = {"ids": np.asarray(ids)}
-            for node in self._nodes:
-                made = self._compute(node, list(node.makes), steps, step)
-                for checkpoint, output in node.makes.items():
-                    value = made[output]
-                    step[checkpoint] = value if move is None else move(k, checkpoint, value)
-            steps.append(step)
+        steps: list[Step] = [{"ids": np.asarray(ids)} for ids in chunks]
+        for place in self.places(chunks):
+            inputs = {name: self._input(source, steps, place) for name, source in place.node.sources.items()}
+            made = self._compute(place, list(place.node.component.outputs), inputs, {})
+            steps[place.step].update({name: made[output] for name, output in place.node.makes.items()})
         return steps
+
+    def places(self, chunks: Sequence[Sequence[int]]) -> Iterator[Place]:
+        """Yield every component at each of its places, in the order of the data flow."""
+        n_past = 0
+        known = {name: size for name, size in self.config.items() if name in _SIZES}
+        for k, ids in enumerate(chunks):
+            for node in self._nodes:
+                yield Place(k, node, {**known, "T": len(ids), "P": n_past, "S": n_past + len(ids)})
+            n_past += len(ids)
 
     def inputs(
         self, chunks: Sequence[Sequence[int]]
     ) -> Iterator[tuple[Node, dict[str, Tensor], dict[str, int]]]:
         """Yield what every component reads at each of its places, with the sizes there."""
-        steps: list[Step] = []
-        for step in self.run(chunks):
-            n_past = sum(len(s["ids"]) for s in steps)
-            for node in self._nodes:
-                read = {
-                    name: self._source(source, steps, step, n_past) for name, source in node.sources.items()
-                }
-                yield node, read, self._sizes(len(step["ids"]), n_past)
-            steps.append(step)
+        steps = self.run(chunks)
+        for place in self.places(chunks):
+            read = {name: self._input(source, steps, place) for name, source in place.node.sources.items()}
+            yield place.node, read, place.sizes
 
-    def local(self, record: Sequence[Step], precision: str) -> Iterator[Wanted]:
+    def local(
+        self, record: Sequence[Step], precision: str, only: Container[tuple[int, str]] | None = None
+    ) -> Iterator[Wanted]:
         """Compute each recorded checkpoint again from the tensors that the engine itself recorded before it.
 
-        record     checkpoints of each forward call; any subset of them
+        record     checkpoints of each forward call; any subset of them, and the ids
         precision  of the engine, in whose units the tolerance is
+        only       the checkpoints that are wanted, as (forward call, name); if not given, all
 
-        Yields every recorded checkpoint in the order of the data flow. What was not recorded is computed
-        from what was.
+        Yields them in the order of the data flow. What was not recorded is computed from what was; as its
+        rounding is unknown, DRAWS copies of it are moved at random by its tolerance, and each row behind
+        it may be REACH times as far away as those copies are in the mean of their squares.
         """
-        steps: list[Step] = []
-        for k, recorded in enumerate(record):
-            step = dict(recorded)
-            for node in self._nodes:
-                for checkpoint, output in node.makes.items():
-                    if checkpoint in recorded:
-                        made = self._compute(node, [checkpoint], steps, step, PRECISIONS[precision])
-                        value, bound = made[output], made[f"bound {output}"]
-                        bound = np.broadcast_to(bound, value.shape)
-                        yield Wanted(k, checkpoint, node.component.id, value, bound)
-                    else:
-                        value = self._compute(node, [checkpoint], steps, step)[output]
-                    if np.shape(step.get(checkpoint, 0.0)) != value.shape:  # not recorded, or not usable
-                        step[checkpoint] = value
-            steps.append(step)
+        usable = {
+            (place.step, name)
+            for place in self.places([step["ids"] for step in record])
+            for name, output in place.node.makes.items()
+            if name in record[place.step] and np.shape(record[place.step][name]) == self._shape(place, output)
+        }
+        return self._wanted(record, usable, precision, only)
 
     def everywhere(self, record: Sequence[Step], precision: str, seed: int = 0) -> Iterator[Wanted]:
-        """Compute each recorded checkpoint from the ids alone.
+        """Compute each recorded checkpoint from the ids alone, as if nothing else had been recorded."""
+        return self._wanted(record, set(), precision, None, seed)
 
-        The tolerance is what the local tolerances add up to: the oracle runs DRAWS times with every
-        checkpoint moved at random by its local tolerance, and each row may be REACH times as far away
-        as those runs were in the mean of their squares. Hidden scores, which are -inf, do not count.
-        """
-        chunks = [step["ids"] for step in record]
-        right = self.run(chunks)
+    def _wanted(
+        self,
+        record: Sequence[Step],
+        usable: Container[tuple[int, str]],
+        precision: str,
+        only: Container[tuple[int, str]] | None,
+        seed: int = 0,
+    ) -> Iterator[Wanted]:
+        """Yield what the recorded checkpoints should be, from those that are usable."""
         rng = np.random.default_rng(seed)
-        bounds = {(w.step, w.checkpoint): w.bound for w in self.local(right, precision)}
+        plan = self._plan(record, usable, only)
+        last_use = {name: i for i, (_, _, needs) in enumerate(plan) for name in needs}
+        computed: dict[tuple[int, str], list[Tensor]] = {}  # the right value, and copies moved by rounding
 
-        def move(k: int, checkpoint: str, value: Tensor) -> Tensor:
-            return value + rng.uniform(-1, 1, value.shape) * bounds[k, checkpoint]
+        def reader(copy: int) -> Callable[[int, str], Tensor]:
+            return lambda k, name: (
+                computed[k, name][copy] if (k, name) in computed else np.asarray(record[k][name], np.float64)
+            )
 
-        moved = [self.run(chunks, move) for _ in range(DRAWS)]
-        for k, recorded in enumerate(record):
-            for node in self._nodes:
-                for checkpoint in (name for name in node.makes if name in recorded):
-                    value = right[k][checkpoint]
-                    finite = np.isfinite(value)
-                    away = [
-                        np.where(finite, draw[k][checkpoint], 0) - np.where(finite, value, 0)
-                        for draw in moved
-                    ]
-                    total = np.sum(np.square(away), axis=(0, -1))[..., None]
-                    spread = total / np.maximum(finite.sum(axis=-1, keepdims=True), 1) / DRAWS
-                    bound = REACH * np.sqrt(spread) + PRECISIONS[precision][1]
-                    yield Wanted(k, checkpoint, node.component.id, value, np.broadcast_to(bound, value.shape))
+        for i, (place, outputs, needs) in enumerate(plan):
+            k, component = place.step, place.node.component
+            names = {output: name for name, output in place.node.makes.items()}
+            runs: list[dict[str, Tensor]] = []
+            for copy in range(1 + DRAWS * any(name in computed for name in needs)):
+                read = reader(copy)
+                inputs = {name: self._source(at, read, place) for name, at in place.node.sources.items()}
+                others = {output: read(k, name) for output, name in names.items() if (k, name) in needs}
+                want = [*outputs, *(f"bound {output}" for output in outputs)] if copy == 0 else outputs
+                runs.append(
+                    self._compute(place, want, inputs, others, PRECISIONS[precision] if copy == 0 else None)
+                )
+            for output in outputs:
+                name, value, bound = names[output], runs[0][output], runs[0][f"bound {output}"]
+                bound = np.broadcast_to(bound, value.shape)
+                if name in record[k] and (only is None or (k, name) in only):
+                    spread = REACH * _spread(value, [run[output] for run in runs[1:]])
+                    yield Wanted(k, name, component.id, value, bound + spread)
+                if (k, name) not in usable and (k, name) in last_use:
+                    runs += [runs[0]] * (1 + DRAWS - len(runs))
+                    moved = (run[output] + rng.uniform(-1, 1, value.shape) * bound for run in runs[1:])
+                    computed[k, name] = [value, *moved]
+            for done in [name for name in needs if last_use[name] == i]:
+                computed.pop(done, None)
+
+    def _plan(
+        self,
+        record: Sequence[Step],
+        usable: Container[tuple[int, str]],
+        only: Container[tuple[int, str]] | None,
+    ) -> list[tuple[Place, list[str], set[tuple[int, str]]]]:
+        """Return what has to be computed, in order: where, which outputs, and from which checkpoints."""
+        plan: list[tuple[Place, list[str], set[tuple[int, str]]]] = []
+        missing: set[tuple[int, str]] = set()
+        for place in reversed(list(self.places([step["ids"] for step in record]))):
+            k, makes = place.step, place.node.makes
+            names = {output: name for name, output in makes.items()}
+            for name, output in reversed([*makes.items()]):
+                asked = name in record[k] and (only is None or (k, name) in only)
+                if not asked and (k, name) not in missing:
+                    continue
+                needs = {at for s in place.node.sources.values() if (at := self._origin(s, k)) is not None}
+                needs |= {(k, names[other]) for other in place.node.component.reads[output] & names.keys()}
+                missing |= {at for at in needs if at not in usable}
+                if plan and plan[-1][0] is place and not any((k, n) in plan[-1][2] for n in makes):
+                    plan[-1][1].insert(0, output)  # outputs that do not need each other are computed together
+                else:
+                    plan.append((place, [output], needs))
+        return plan[::-1]
+
+    def _origin(self, source: str, step: int) -> tuple[int, str] | None:
+        """Return which forward call and checkpoint a source is; None for what is always there."""
+        if source.startswith("past."):
+            return (step - 1, source.removeprefix("past.")) if step else None
+        return None if source in ("ids", "n_past") or source in self.weights else (step, source)
+
+    def _source(self, name: str, checkpoint: Callable[[int, str], Tensor], place: Place) -> Tensor:
+        """Return what a source is at a place; `checkpoint` gives the checkpoints."""
+        if name == "n_past":
+            return np.asarray(float(place.sizes["P"]))
+        if name in self.weights:
+            return self.weights[name]
+        at = self._origin(name, place.step) if name != "ids" else (place.step, name)
+        if at is None:
+            return np.zeros((self.config["n_head"], 0, self.config["head_dim"]))
+        return checkpoint(*at)
+
+    def _input(self, source: str, steps: Sequence[Step], place: Place) -> Tensor:
+        return self._source(source, lambda k, name: np.asarray(steps[k][name], np.float64), place)
+
+    def _shape(self, place: Place, output: str) -> tuple[int, ...]:
+        return resolve(place.node.component.outputs[output], place.sizes)
 
     def _compute(
         self,
-        node: Node,
-        checkpoints: list[str],
-        steps: Sequence[Step],
-        step: Step,
+        place: Place,
+        want: list[str],
+        inputs: Mapping[str, Tensor],
+        given: Mapping[str, Tensor],
         precision: tuple[float, float] | None = None,
     ) -> dict[str, Tensor]:
-        """Return the outputs of a node that some checkpoints are, from the other tensors of the step.
-
-        precision  where it is given, the tolerance of each comes too, as `bound OUTPUT`
-        """
-        component = node.component
-        n_new, n_past = len(step["ids"]), sum(len(s["ids"]) for s in steps)
-        inputs = {name: self._source(source, steps, step, n_past) for name, source in node.sources.items()}
-        given = {
-            output: step[name]
-            for name, output in node.makes.items()
-            if name in step and name not in checkpoints
-        }
-        sizes = self._sizes(n_new, n_past)
-        outputs = [node.makes[name] for name in checkpoints]
+        component = place.node.component
         return component.run(
-            outputs + [f"bound {output}" for output in outputs if precision],
+            want,
             inputs,
             self.config,
-            layer=node.layer,
-            sizes=sizes,
+            layer=place.node.layer,
+            sizes=place.sizes,
             given=given,
             mistake=self._wrong.get(component.id),
             precision=precision,
         )
 
-    def _sizes(self, n_new: int, n_past: int) -> dict[str, int]:
-        known = {name: size for name, size in self.config.items() if name in _SIZES}
-        return {**known, "T": n_new, "P": n_past, "S": n_past + n_new}
 
-    def _source(self, name: str, steps: Sequence[Step], step: Step, n_past: int) -> Tensor:
-        if name == "n_past":
-            return np.asarray(float(n_past))
-        if name.startswith("past."):
-            if steps:
-                return np.asarray(steps[-1][name.removeprefix("past.")], np.float64)
-            return np.zeros((self.config["n_head"], 0, self.config["head_dim"]))
-        if name in step:
-            return np.asarray(step[name], np.float64)
-        return self.weights[name]
+def _spread(value: Tensor, moved: Sequence[Tensor]) -> Tensor:
+    """Return how far moved copies are away in the mean of their squares, by row; -inf does not count."""
+    if not moved or not value.size:
+        return np.zeros(())
+    finite = np.isfinite(value)
+    away = [np.where(finite, copy, 0) - np.where(finite, value, 0) for copy in moved]
+    total = np.sum(np.square(away), axis=(0, -1))[..., None]
+    spread: Tensor = np.sqrt(total / np.maximum(finite.sum(axis=-1, keepdims=True), 1) / len(moved))
+    return spread
 
 
 _SIZES = ("n_embd", "n_head", "head_dim", "n_inner", "n_vocab", "n_ctx")
@@ -207,16 +261,10 @@ def read_oracle(spec: ModelSpec, folder: Path, mistake: str | None = None) -> Or
     except (OSError, ValueError) as error:
         raise SpecError(f"cannot be read: {error}", folder / "config.json") from error
     config = spec.read_config(data)
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, Stored] = {}
     for path in sorted(folder.glob("*.safetensors")):
         if path.name.startswith("model"):
-            try:
-                entries = safetensors.deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
-            except safetensors.SafetensorError as error:
-                raise SpecError(f"cannot be read as safetensors: {error}", path) from error
-            for name, entry in entries:
-                if entry["dtype"] in ("BF16", "F16", "F32", "F64"):  # masks may be anything else
-                    tensors[name.removeprefix("transformer.")] = _decode(entry).reshape(entry["shape"])
+            tensors |= {name.removeprefix("transformer."): stored for name, stored in _read_stored(path)}
     weights = {}
     for name, shape in spec.weight_shapes(config).items():
         stored = spec.tied.get(name, name) if config["tie_word_embeddings"] else name
@@ -224,13 +272,59 @@ def read_oracle(spec: ModelSpec, folder: Path, mistake: str | None = None) -> Or
             got = list(tensors[stored].shape) if stored in tensors else "nothing"
             raise SpecError(f"{folder}: the spec wants {stored} {list(shape)}, the files hold {got}.")
         weights[name] = tensors[stored]
-    return Oracle(spec, config, weights, mistake)
+    return Oracle(spec, config, Weights(weights), mistake)
 
 
-def _decode(entry: Mapping[str, Any]) -> Tensor:
-    if entry["dtype"] == "BF16":  # the upper half of a float32
-        return (np.frombuffer(entry["data"], "<u2").astype("<u4") << 16).view("<f4").astype(np.float64)
-    return np.frombuffer(entry["data"], f"<f{int(entry['dtype'][1:]) // 8}").astype(np.float64)
+class Stored(NamedTuple):
+    """A tensor in a file: how it is written there, its shape, and its bytes."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: NDArray[np.uint8]
+
+    def decode(self) -> Tensor:
+        """Return the numbers, as exact as they are stored."""
+        if self.dtype == "BF16":  # the upper half of a float32
+            numbers: Tensor = (self.data.view("<u2").astype("<u4") << 16).view("<f4")
+        else:
+            numbers = self.data.view(f"<f{int(self.dtype[1:]) // 8}")
+        return numbers.reshape(self.shape)
+
+
+class Weights(Mapping[str, Tensor]):
+    """Weights by name, decoded each time they are asked for: a model need not fit into memory in float64."""
+
+    def __init__(self, stored: Mapping[str, Stored]) -> None:
+        self._stored = stored
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._stored[name].decode()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._stored
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stored)
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+
+def _read_stored(path: Path) -> Iterator[tuple[str, Stored]]:
+    """Yield the tensors of a file that can be weights. Raises SpecError where the library refuses it."""
+    try:
+        with safetensors.safe_open(path, "numpy"):
+            pass
+    except (OSError, safetensors.SafetensorError) as error:
+        raise SpecError(f"cannot be read as safetensors: {error}", path) from error
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+    data = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
+    for name, entry in header.items():
+        if entry.get("dtype") in ("BF16", "F16", "F32", "F64"):  # masks may be anything else
+            start, end = (8 + size + offset for offset in entry["data_offsets"])
+            yield name, Stored(entry["dtype"], tuple(entry["shape"]), data[start:end])
 
 
 def random_oracle(

@@ -50,7 +50,7 @@ def test_a_model_of_two_blocks_has_every_checkpoint_in_the_order_of_the_data_flo
 
 
 def test_a_mistake_of_the_wiring_changes_the_sources_of_its_step_alone():
-    right, wrong = (load_specs().nodes(2, m) for m in (None, "residual_after_norm"))
+    right, wrong = (load_specs().nodes(2, m) for m in ((), ["residual_after_norm"]))
     changed = [(r, w) for r, w in zip(right, wrong, strict=True) if r.sources != w.sources]
     assert [list(w.makes) for _, w in changed] == [["h.0.mid"], ["h.1.mid"]]
     assert changed[1][1].sources == {"stream": "h.1.ln_1", "branch": "h.1.attn.out"}
