@@ -117,6 +117,7 @@ class Component:
         sizes: Mapping[str, int] | None = None,
         given: Mapping[str, Tensor] | None = None,
         mistake: str | None = None,
+        uses: Mapping[str, str | None] | None = None,
         precision: tuple[float, float] | None = None,
     ) -> dict[str, Tensor]:
         """Compute equations in float64.
@@ -128,6 +129,7 @@ class Component:
         given      outputs that are known already: what depends on them is computed from them; those that are
                    wanted are computed all the same
         mistake    the id of a mistake to make, or of several: one + another
+        uses       which mistake each component makes that this one uses
         precision  (eps, tiny) of the engine on trial, for tolerances
 
         Returns the wanted tensors by name.
@@ -143,7 +145,9 @@ class Component:
         equations = {**self.equations, **{k: v for k, v in instead.items() if k in self.equations}}
         if self.cases:
             equations["out"] = equations[self._case(self.cases, config)]
-        functions = {name: component.function(config) for name, component in self.uses.items()}
+        functions = {
+            name: component.function(config, (uses or {}).get(name)) for name, component in self.uses.items()
+        }
 
         def compute(equation: Equation, known: dict[str, Any]) -> Tensor:
             for name in equation.names - known.keys():
@@ -205,14 +209,15 @@ class Component:
                 return f"its data do not meet {self.id}.{name}, {self.conditions[name].text}: {why}"
         return None
 
-    def function(self, config: Config) -> Callable[..., Tensor]:
+    def function(self, config: Config, mistake: str | None = None) -> Callable[..., Tensor]:
         """Return the component as a function of its inputs in order, for equations that call it."""
         (output,) = self.outputs
 
         def call(*arguments: Tensor) -> Tensor:
             if len(arguments) != len(self.inputs):
                 raise SpecError(f"{self.id} wants {', '.join(self.inputs)}; got {len(arguments)} arguments.")
-            return self.run([output], dict(zip(self.inputs, arguments, strict=True)), config)[output]
+            inputs = dict(zip(self.inputs, arguments, strict=True))
+            return self.run([output], inputs, config, mistake=mistake)[output]
 
         return call
 

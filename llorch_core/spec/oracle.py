@@ -99,25 +99,37 @@ class Oracle:
             yield place.node, read, place.sizes
 
     def local(
-        self, record: Sequence[Step], precision: str, only: Container[tuple[int, str]] | None = None
+        self,
+        record: Sequence[Step],
+        precision: str,
+        only: Container[tuple[int, str]] | None = None,
+        usable: Container[tuple[int, str]] | None = None,
     ) -> Iterator[Wanted]:
         """Compute each recorded checkpoint again from the tensors that the engine itself recorded before it.
 
         record     checkpoints of each forward call; any subset of them, and the ids
         precision  of the engine, in whose units the tolerance is
         only       the checkpoints that are wanted, as (forward call, name); if not given, all
+        usable     what `usable(record)` returns, where it is known already
 
         Yields them in the order of the data flow. What was not recorded is computed from what was; as its
         rounding is unknown, DRAWS copies of it are moved at random by its tolerance, and each row behind
         it may be REACH times as far away as those copies are in the mean of their squares.
         """
-        usable = {
+        return self._wanted(record, self.usable(record) if usable is None else usable, precision, only)
+
+    def usable(self, record: Sequence[Step]) -> set[tuple[int, str]]:
+        """Return which checkpoints were recorded in the shape that they should have."""
+        return {
             (place.step, name)
             for place in self.places([step["ids"] for step in record])
             for name, output in place.node.makes.items()
             if name in record[place.step] and np.shape(record[place.step][name]) == self._shape(place, output)
         }
-        return self._wanted(record, usable, precision, only)
+
+    def needs(self, record: Sequence[Step], at: tuple[int, str]) -> list[Place]:
+        """Return the places that a checkpoint is computed at, from what was recorded before it."""
+        return [place for place, _, _ in self._plan(record, self.usable(record), {at})]
 
     def everywhere(self, record: Sequence[Step], precision: str, seed: int = 0) -> Iterator[Wanted]:
         """Compute each recorded checkpoint from the ids alone, as if nothing else had been recorded."""
@@ -232,6 +244,7 @@ class Oracle:
             sizes=place.sizes,
             given=given,
             mistake=self._wrong.get(component.id),
+            uses={name: self._wrong.get(name) for name in component.uses},
             precision=precision,
         )
 
