@@ -184,18 +184,24 @@ class Component:
         return instead
 
     @cached_property
-    def reads(self) -> dict[str, frozenset[str]]:
-        """Which other outputs each output is computed from, also through equations between them."""
+    def behind(self) -> dict[str, frozenset[str]]:
+        """What each output is computed from: names and called components, up to other outputs."""
 
-        def behind(name: str) -> set[str]:
-            known = set(self.equations[name].names) if name in self.equations else set()
-            known |= set(self.cases["equation"].values()) if self.cases and name == "out" else set()
-            found = set()
-            for n in known:
-                found |= {n} if n in self.outputs else behind(n) if n in self.equations else set()
-            return found
+        def names(of: str) -> set[str]:
+            equation = self.equations.get(of)
+            cases = set(self.cases["equation"].values()) if self.cases and of == "out" else set()
+            read = cases | (set(equation.names | equation.calls) if equation else set())
+            return read.union(*(names(name) for name in read - self.outputs.keys()))
 
-        return {name: frozenset(behind(name) - {name}) for name in self.outputs}
+        return {output: frozenset(names(output)) for output in self.outputs}
+
+    def reads(self, output: str) -> frozenset[str]:
+        """Return the other outputs that an output is computed from."""
+        return self.behind[output] & self.outputs.keys() - {output}
+
+    def changes(self, mistake: str, output: str) -> bool:
+        """Whether a mistake of this component stands between an output and the outputs before it."""
+        return not (self.behind[output] | {output}).isdisjoint(self.mistakes[mistake].instead)
 
     def degenerate(
         self, inputs: Mapping[str, Tensor], config: Config, layer: int, sizes: Mapping[str, int]

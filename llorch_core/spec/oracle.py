@@ -124,12 +124,14 @@ class Oracle:
             (place.step, name)
             for place in self.places([step["ids"] for step in record])
             for name, output in place.node.makes.items()
-            if name in record[place.step] and np.shape(record[place.step][name]) == self._shape(place, output)
+            if name in record[place.step] and np.shape(record[place.step][name]) == self.shape(place, output)
         }
 
-    def needs(self, record: Sequence[Step], at: tuple[int, str]) -> list[Place]:
-        """Return the places that a checkpoint is computed at, from what was recorded before it."""
-        return [place for place, _, _ in self._plan(record, self.usable(record), {at})]
+    def needs(
+        self, record: Sequence[Step], at: tuple[int, str], usable: Container[tuple[int, str]]
+    ) -> list[tuple[Place, list[str]]]:
+        """Return where, and by which outputs there, a checkpoint is computed from what was recorded."""
+        return [(place, outputs) for place, outputs, _ in self._plan(record, usable, {at})]
 
     def everywhere(self, record: Sequence[Step], precision: str, seed: int = 0) -> Iterator[Wanted]:
         """Compute each recorded checkpoint from the ids alone, as if nothing else had been recorded."""
@@ -196,7 +198,7 @@ class Oracle:
                 if not asked and (k, name) not in missing:
                     continue
                 needs = {at for s in place.node.sources.values() if (at := self._origin(s, k)) is not None}
-                needs |= {(k, names[other]) for other in place.node.component.reads[output] & names.keys()}
+                needs |= {(k, names[other]) for other in place.node.component.reads(output) & names.keys()}
                 missing |= {at for at in needs if at not in usable}
                 if plan and plan[-1][0] is place and not any((k, n) in plan[-1][2] for n in makes):
                     plan[-1][1].insert(0, output)  # outputs that do not need each other are computed together
@@ -224,7 +226,8 @@ class Oracle:
     def _input(self, source: str, steps: Sequence[Step], place: Place) -> Tensor:
         return self._source(source, lambda k, name: np.asarray(steps[k][name], np.float64), place)
 
-    def _shape(self, place: Place, output: str) -> tuple[int, ...]:
+    def shape(self, place: Place, output: str) -> tuple[int, ...]:
+        """Return the shape that an output has at a place."""
         return resolve(place.node.component.outputs[output], place.sizes)
 
     def _compute(

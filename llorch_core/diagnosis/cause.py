@@ -1,0 +1,186 @@
+"""Which mistake made a wrong tensor: each one that could is put in the place of the right equation."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+
+from llorch_core.check.compare import compare
+from llorch_core.diagnosis.result import Cause
+from llorch_core.diagnosis.weigh import Weight, errors, scale, weigh
+from llorch_core.spec.difference import PRECISIONS
+from llorch_core.spec.errors import SpecError
+from llorch_core.spec.language import Tensor
+from llorch_core.spec.model import place as at_layer
+from llorch_core.spec.oracle import Oracle, Step, Wanted
+
+At = tuple[int, str]
+"""Forward call and checkpoint."""
+
+ENOUGH = 0.98  # a mistake that explains so much is named, even where something else is wrong as well
+NEAR_ONE = 0.05  # and its amount must be so near to 1
+ALIKE = 0.1  # two mistakes that are nowhere more than this many tolerances apart give the same numbers
+PAIRS_OF = 12  # so many mistakes, the likeliest, are tried in pairs
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A mistake, or several, in the place of the right equations.
+
+    value      the tensor that it makes of what was recorded
+    left       the error that remains, in squares of tolerances
+    confirmed  whether every recorded element is within its tolerance of `value`
+    """
+
+    mistakes: tuple[str, ...]
+    value: Tensor
+    weight: Weight
+    left: float
+    confirmed: bool
+
+    @property
+    def explains(self) -> float:
+        """The share of the error that goes away."""
+        return 1 - self.left / self.weight.rr if self.weight.rr else 0.0
+
+
+@dataclass(frozen=True)
+class Suspects:
+    """The mistakes of the specs, each in an oracle that makes it; and the record that they are tried on."""
+
+    oracle: Oracle
+    record: Sequence[Step]
+    precision: str
+    usable: Container[At]
+
+    def of(self, at: At) -> list[str]:
+        """Return the mistakes that can change a checkpoint, given what was recorded before it."""
+        spec, n_layer = self.oracle.spec, self.oracle.config["n_layer"]
+        found: dict[str, None] = {}
+        for place, outputs in self.oracle.needs(self.record, at, self.usable):
+            component = place.node.component
+            for part in (component, *component.uses.values()):
+                for name, mistake in part.mistakes.items():
+                    if part is not component or any(component.changes(name, output) for output in outputs):
+                        found[mistake.id] = None
+            made = {name for name, output in place.node.makes.items() if output in outputs}
+            for rewiring in spec.mistakes.values():
+                if any(at_layer(name, place.node.layer, n_layer) in made for name in rewiring.instead):
+                    found[rewiring.id] = None
+        return list(found)
+
+    def make(self, mistake: str, at: At) -> Wanted:
+        """Return a checkpoint as an engine with the mistake computes it from what was recorded before it.
+
+        Raises SpecError where several mistakes cannot be made together.
+        """
+        (wanted,) = _with(self.oracle, mistake).local(self.record, self.precision, {at}, self.usable)
+        return wanted
+
+    def try_on(self, mistakes: Sequence[str], at: At, got: Tensor, wanted: Wanted) -> Trial | None:
+        """Try mistakes on a tensor; None where they change nothing."""
+        try:
+            wrong = self.make(" + ".join(mistakes), at)
+            value, bound = wrong.value, wrong.bound
+        except SpecError:
+            if len(mistakes) == 1:
+                return None
+            values = [self.make(mistake, at).value for mistake in mistakes]  # each replaces the same equation
+            with np.errstate(invalid="ignore"):
+                value, bound = sum(values) - (len(values) - 1) * wanted.value, wanted.bound
+        if value.shape != got.shape:
+            return None
+        unit = scale(wanted.value, wanted.bound, PRECISIONS[self.precision][0])
+        weight = weigh(got, wanted.value, value, unit)
+        if not weight.dd:
+            return None
+        left = float(np.sum(errors(got, value, unit) ** 2))
+        confirmed = compare(wanted.checkpoint, got, value, bound).conforms
+        return Trial(tuple(mistakes), value, weight, left, confirmed)
+
+
+def _with(oracle: Oracle, mistake: str) -> Oracle:
+    kept: dict[str, Oracle] = oracle.__dict__.setdefault("_mistaken", {})
+    if mistake not in kept:
+        kept[mistake] = replace(oracle, mistake=mistake)
+    return kept[mistake]
+
+
+def find_causes(
+    suspects: Suspects, at: At, got: Tensor, wanted: Wanted, likely: Sequence[str] = ()
+) -> tuple[tuple[Cause, ...], Tensor | None]:
+    """Return the mistakes of the specs that explain a wrong tensor, and the tensor as they make it.
+
+    likely  mistakes that were found before, which are tried first
+    """
+    if likely:
+        trial = suspects.try_on(likely, at, got, wanted)
+        if trial is not None and trial.confirmed:
+            return _causes(suspects, [trial], wanted), trial.value
+    singles = [
+        trial
+        for name in suspects.of(at)
+        if (trial := suspects.try_on([name], at, got, wanted)) is not None and trial.left < trial.weight.rr
+    ]
+    singles.sort(key=lambda trial: (not trial.confirmed, trial.left))
+    if singles and singles[0].confirmed:
+        return _causes(suspects, singles, wanted), singles[0].value
+    for pair in _pairs(suspects, at, got, wanted):
+        if pair.confirmed:
+            return _causes(suspects, [pair], wanted), pair.value
+    singles = [trial for trial in singles if _enough(trial)]
+    return (_causes(suspects, singles, wanted), singles[0].value) if singles else ((), None)
+
+
+def _enough(trial: Trial) -> bool:
+    return trial.explains >= ENOUGH and abs(trial.weight.amount - 1) <= NEAR_ONE
+
+
+def _pairs(suspects: Suspects, at: At, got: Tensor, wanted: Wanted) -> Iterator[Trial]:
+    """Yield the likeliest mistakes two by two."""
+    trials = [suspects.try_on([name], at, got, wanted) for name in suspects.of(at)]
+    changing = [trial for trial in trials if trial is not None]
+    # The best amount of each is taken away: a mistake that acts with another need not lower the error alone.
+    changing.sort(key=lambda t: -(t.weight.rd**2 / t.weight.dd if t.weight.rd > 0 else 0.0))
+    names = [trial.mistakes[0] for trial in changing[:PAIRS_OF]]
+    found = [
+        trial
+        for pair in combinations(names, 2)
+        if (trial := suspects.try_on(pair, at, got, wanted)) is not None
+    ]
+    yield from sorted(found, key=lambda trial: trial.left)
+
+
+def _causes(suspects: Suspects, trials: Sequence[Trial], wanted: Wanted) -> tuple[Cause, ...]:
+    """Return the causes of the best trial; other trials that give the same numbers stand beside it."""
+    best = trials[0]
+    unit = scale(wanted.value, wanted.bound, PRECISIONS[suspects.precision][0])
+    alike = [
+        trial.mistakes[0]
+        for trial in trials[1:]
+        if np.abs(errors(trial.value, best.value, unit)).max(initial=0.0) <= ALIKE
+    ]
+    weight = best.weight
+    return tuple(
+        cause_of(suspects.oracle, m, weight, best.explains, best.confirmed, alike) for m in best.mistakes
+    )
+
+
+def cause_of(
+    oracle: Oracle, mistake: str, weight: Weight, explains: float, confirmed: bool, alike: Sequence[str]
+) -> Cause:
+    """Return a mistake of the specs as the cause of an error."""
+    (entry,) = (m for part in oracle.spec.parts() for m in part.mistakes.values() if m.id == mistake)
+    return Cause(
+        mistake,
+        weight.amount,
+        weight.standard_error,
+        explains,
+        confirmed,
+        entry.symptom,
+        entry.seen_in,
+        tuple(alike),
+    )

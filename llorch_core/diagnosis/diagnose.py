@@ -1,0 +1,281 @@
+"""Find the first wrong number of what an engine recorded, and the mistake that made it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from llorch_core.check.compare import Comparison, compare
+from llorch_core.diagnosis.align import UndecidedError, align
+from llorch_core.diagnosis.cause import At, Suspects, cause_of, find_causes
+from llorch_core.diagnosis.hidden import Hidden
+from llorch_core.diagnosis.result import CONFORMS, DIVERGES, UNDECIDED, Cause, Diagnosis, Divergence
+from llorch_core.diagnosis.signature import find_signature, where
+from llorch_core.diagnosis.weigh import scale
+from llorch_core.spec.difference import PRECISIONS, shares
+from llorch_core.spec.language import Tensor
+from llorch_core.spec.oracle import Oracle, Step, Wanted
+
+LARGEST = {"float16": 65504.0, "bfloat16": 3.39e38, "float32": 3.4028235e38, "float64": np.inf}
+SMALLEST = {"float16": -6.0e4}  # what the smallest number of a precision is below
+MASKED = -3.0e38  # and that of all others
+
+
+def diagnose(
+    oracle: Oracle,
+    sequences: Sequence[Sequence[Step]],
+    precision: str,
+    *,
+    engine: str,
+    model: str,
+    asked: Sequence[Sequence[int]] | None = None,
+    advance: Callable[[int], None] = lambda n: None,
+) -> Diagnosis:
+    """Hold everything that an engine recorded against the specs.
+
+    sequences  for each sequence of a batch its forward calls, each with checkpoints by name
+    precision  that the engine computes in: float64, float32, float16 or bfloat16
+    asked      the ids that the engine was asked to read, for each forward call; None: those that it recorded
+    advance    called with the number of checkpoints that were compared since the last call
+    """
+    readings: list[_Reading] = []
+    for number, record in enumerate(sequences):
+        try:
+            reading = _Reading(oracle, align(oracle, record, asked), precision, number)
+        except UndecidedError as error:
+            where_at = f"sequence {number}: " if len(sequences) > 1 else ""
+            return Diagnosis(UNDECIDED, f"{where_at}{error}", engine, model, precision)
+        reading.read(advance)
+        readings.append(reading)
+    divergences = tuple(d for reading in readings for d in reading.divergences)
+    reasons = list(dict.fromkeys(text for reading in readings for text in reading.reasons))
+    verdict = DIVERGES if divergences else UNDECIDED if reasons else CONFORMS
+    return Diagnosis(
+        verdict,
+        "; ".join(reasons) if verdict == UNDECIDED else "",
+        engine,
+        model,
+        precision,
+        comparisons=tuple(c for reading in readings for c in reading.comparisons),
+        not_observed=_not_observed(oracle, readings[0].record) if readings else (),
+        divergences=divergences,
+        notes=tuple(dict.fromkeys(text for reading in readings for text in reading.notes)),
+        reading=tuple(
+            tuple(tuple(int(i) for i in step["ids"]) for step in reading.record) for reading in readings
+        ),
+    )
+
+
+@dataclass
+class _Reading:
+    """One sequence, read from its first call to its last."""
+
+    oracle: Oracle
+    record: list[Step]
+    precision: str
+    number: int
+    comparisons: list[Comparison] = field(default_factory=list)
+    divergences: list[Divergence] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.suspects = Suspects(self.oracle, self.record, self.precision, self.oracle.usable(self.record))
+        self.layers = {
+            name: place.node.layer if name.startswith("h.") else None
+            for place in self.oracle.places([[0]])
+            for name in place.node.makes
+        }
+        self._likely: dict[str, tuple[str, ...]] = {}  # checkpoint without its block: mistakes found there
+
+    def read(self, advance: Callable[[int], None]) -> None:
+        """Compare every checkpoint, and find what made the wrong ones."""
+        hidden = Hidden(self.suspects)
+        wrong: set[str] = set()
+        for wanted in self.oracle.local(self.record, self.precision, usable=self.suspects.usable):
+            got = np.asarray(self.record[wanted.step][wanted.checkpoint], np.float64)
+            comparison = self._compare(wanted, got)
+            if not comparison.conforms:
+                got = self._as_masked(wanted, got)
+                comparison = self._compare(wanted, got)
+            self.comparisons.append(comparison)
+            if not comparison.conforms:
+                wrong.add(wanted.component)
+                self.divergences.append(self._explain(wanted, got, comparison))
+            elif np.isfinite(self.record[wanted.step]["ids"]).all():
+                hidden.add(wanted, got)
+            advance(1)
+        self._conclude(hidden, wrong)
+
+    def _compare(self, wanted: Wanted, got: Tensor) -> Comparison:
+        value = wanted.value
+        if got.shape == value.shape and self.precision != "float64":
+            beyond = (
+                np.isinf(got) & np.isfinite(value) & (np.abs(value) + wanted.bound > LARGEST[self.precision])
+            )
+            value = np.where(beyond & (np.sign(got) == np.sign(value)), got, value)
+        return compare(wanted.checkpoint, got, value, wanted.bound, wanted.step)
+
+    # Hidden scores are recorded in three honest ways.
+
+    def _as_masked(self, wanted: Wanted, got: Tensor) -> Tensor:
+        """Return scores with -inf where keys are hidden, if what is there changes no attention weight."""
+        hidden = np.isneginf(wanted.value)
+        if not wanted.checkpoint.endswith(".scores") or got.shape != wanted.value.shape or not hidden.any():
+            return got
+        masked = np.where(hidden, -np.inf, got)
+        shown = got[hidden]
+        at = (wanted.step, wanted.checkpoint)
+        if (shown <= SMALLEST.get(self.precision, MASKED)).all():
+            how = "as the smallest number of the precision"
+        elif (
+            not np.isneginf(shown).any()
+            and compare(
+                "", got, (raw := self.suspects.make("attention_scores.mask_left_out", at)).value, raw.bound
+            ).conforms
+            and self._goes_on(at, masked)
+        ):
+            how = "before they were masked"
+        else:
+            return got
+        self.notes.append(f"hidden scores were recorded {how}; the attention weights are those of -inf")
+        self.record[wanted.step][wanted.checkpoint] = masked
+        return masked
+
+    def _goes_on(self, at: At, masked: Tensor) -> bool:
+        """Whether the next checkpoint behind scores is what it should be, where these are masked."""
+        names = list(self.layers)
+        later = (n for n in names[names.index(at[1]) + 1 :] if (at[0], n) in self.suspects.usable)
+        following = next(later, None)
+        if following is None:
+            return False
+        record = list(self.record)
+        record[at[0]] = {**record[at[0]], at[1]: masked}
+        there = {(at[0], following)}
+        (wanted,) = self.oracle.local(record, self.precision, there, self.suspects.usable)
+        return compare("", record[at[0]][following], wanted.value, wanted.bound).conforms
+
+    # What made it
+
+    def _explain(self, wanted: Wanted, got: Tensor, comparison: Comparison) -> Divergence:
+        layer = self.layers[wanted.checkpoint]
+        found = Divergence(comparison, wanted.component, layer, self.number)
+        if comparison.shapes:
+            return replace(found, note=comparison.shapes)
+        at = (wanted.step, wanted.checkpoint)
+        kind = wanted.checkpoint if layer is None else wanted.checkpoint.replace(f"h.{layer}.", "h.N.", 1)
+        causes, suspected = find_causes(self.suspects, at, got, wanted, self._likely.get(kind, ()))
+        if causes:
+            self._likely[kind] = tuple(cause.mistake for cause in causes)
+        else:
+            unit = scale(wanted.value, wanted.bound, PRECISIONS[self.precision][0])
+            look = find_signature(
+                got, wanted.value, wanted.bound, unit, self.precision, self._others(at, got.shape)
+            )
+            causes, suspected = ((self._listed(wanted, look[0]),), look[1]) if look else ((), None)
+        shown = {"got": got, "wanted": wanted.value, "bound": wanted.bound}
+        if suspected is not None:
+            shown["suspected"] = suspected
+        return replace(
+            found,
+            causes=causes,
+            harmless=_harmless(wanted, got),
+            note=where(shares(got, wanted.value, wanted.bound)),
+            shown=shown if not self.divergences else {},
+        )
+
+    def _listed(self, wanted: Wanted, look: Cause) -> Cause:
+        """Return the listed mistake that a random error is, where the component has one; else its look."""
+        for mistake in self.oracle.spec.components[wanted.component].mistakes.values():
+            for equation in mistake.instead.values():
+                if look.mistake == "signature.dropout" and "dropout" in getattr(equation, "calls", ()):
+                    return replace(look, mistake=mistake.id, seen_in=mistake.seen_in)
+        return look
+
+    def _others(self, at: At, shape: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
+        """Yield what may be there instead of a checkpoint: tensors of other places, and of other weights."""
+        for k, step in enumerate(self.record):
+            for name in step:
+                if name != "ids" and (k, name) != at and np.shape(step[name]) == shape:
+                    call = "" if k == at[0] else f" of step {k}"
+                    yield f"{name}{call}", np.asarray(step[name], np.float64)
+        layer = self.layers[at[1]]
+        for other in range(self.oracle.config["n_layer"] if layer is not None else 0):
+            if other != layer:
+                weights = _Exchanged(self.oracle.weights, f"h.{layer}.", f"h.{other}.")
+                exchanged = replace(self.oracle, weights=weights)
+                for made in exchanged.local(self.record, self.precision, {at}, self.suspects.usable):
+                    yield f"what the weights of block {other} give", made.value
+
+    def _conclude(self, hidden: Hidden, wrong: set[str]) -> None:
+        """Add the mistakes that no single element shows, and what cannot be told."""
+        there = [m for m in hidden.found() if hidden.first[m][1] not in wrong]
+        if there:
+            self.divergences.append(self._together(hidden, there))
+            order = {(c.step, c.what): i for i, c in enumerate(self.comparisons)}
+            self.divergences.sort(key=lambda d: order[d.comparison.step, d.comparison.what])
+        else:
+            self.reasons += hidden.suspected()
+        self.notes += hidden.open()
+
+    def _together(self, hidden: Hidden, there: Sequence[str]) -> Divergence:
+        """Return the divergence that only all elements of a component together show."""
+        (at, component), weight = hidden.first[there[0]], hidden.weights[there[0]]
+        alike = [m for m in there[1:] if hidden.weights[m].explains > 0.9 * weight.explains]
+        return Divergence(
+            next(c for c in self.comparisons if (c.step, c.what) == at),
+            component,
+            self.layers[at[1]],
+            self.number,
+            (cause_of(self.oracle, there[0], weight, weight.explains, False, alike),),
+            hidden=True,
+            note=f"each element is within its tolerance; {weight.n:,} of them together show it",
+        )
+
+
+class _Exchanged(dict[str, Tensor]):
+    """Weights, where one block has those of another."""
+
+    def __init__(self, weights: object, block: str, other: str) -> None:
+        super().__init__()
+        self._weights, self._block, self._other = weights, block, other
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._weights  # type: ignore[operator]
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name.startswith(self._block):
+            name = self._other + name.removeprefix(self._block)
+        found: Tensor = self._weights[name]  # type: ignore[index]
+        return found
+
+
+def _harmless(wanted: Wanted, got: Tensor) -> bool:
+    """Whether the error changes no probability: a constant in each row of logits or scores, or in all keys."""
+    name = wanted.checkpoint.rpartition(".")[2]
+    if name not in ("logits", "scores", "k") or not np.isfinite(got[np.isfinite(wanted.value)]).all():
+        return False
+    if not np.array_equal(np.isneginf(got), np.isneginf(wanted.value)):
+        return False
+    with np.errstate(invalid="ignore"):
+        error = np.where(np.isfinite(wanted.value), got - wanted.value, np.nan)
+    axis = -2 if name == "k" else -1
+    middle = (np.nanmax(error, axis, keepdims=True) + np.nanmin(error, axis, keepdims=True)) / 2
+    return (
+        bool(np.all((np.abs(error - middle) <= 2 * wanted.bound) | np.isnan(error))) and error.shape[axis] > 1
+    )
+
+
+def _not_observed(oracle: Oracle, record: Sequence[Step]) -> tuple[str, ...]:
+    """Return the checkpoints that were not recorded; one that only some calls lack, with the call."""
+    names = [name for place in oracle.places([[0]]) for name in place.node.makes]
+    missing = []
+    for name in names:
+        calls = [k for k, step in enumerate(record) if name not in step]
+        if len(calls) == len(record):
+            missing.append(name)
+        else:
+            missing += [f"step.{k}/{name}" for k in calls]
+    return tuple(missing)
