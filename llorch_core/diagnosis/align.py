@@ -53,7 +53,7 @@ def align(oracle: Oracle, record: Sequence[Step], asked: Sequence[Sequence[int]]
 
 
 def _same_model(oracle: Oracle, steps: Sequence[Step]) -> None:
-    """Raise UndecidedError where no tensor has the shape that this model gives it, or a weight is not finite."""
+    """Raise UndecidedError where no tensor has the shape it has in this model, or a weight is not finite."""
     known = {name for place in oracle.places([[0]]) for name in place.node.makes} | {"ids"}
     for k, step in enumerate(steps):
         for name in step:

@@ -253,7 +253,7 @@ class _Exchanged(dict[str, Tensor]):
 
 
 def _harmless(wanted: Wanted, got: Tensor) -> bool:
-    """Whether the error changes no probability: a constant in each row of logits or scores, or in all keys."""
+    """Whether the error changes no probability: a number in each row of logits or scores, or in all keys."""
     name = wanted.checkpoint.rpartition(".")[2]
     if name not in ("logits", "scores", "k") or not np.isfinite(got[np.isfinite(wanted.value)]).all():
         return False

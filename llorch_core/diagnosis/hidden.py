@@ -62,8 +62,8 @@ class Hidden:
     def suspected(self) -> list[str]:
         """Return what the numbers lean to without proving it, in sentences."""
         return [
-            f"{m} may be there: its amount is {w.amount:.2f} ± {w.standard_error:.2f}, and it lowers "
-            f"the error by {w.explains:.2%}; about {_more(w, LOWERED / w.explains):,} elements more would tell"
+            f"{m} may be there: its amount is {w.amount:.2f} ± {w.standard_error:.2f}, and it lowers the "
+            f"error by {w.explains:.2%}; about {_more(w, LOWERED / w.explains):,} elements more would tell"
             for m, w in self.weights.items()
             if 0 < w.explains <= LOWERED
             and AMOUNT[0] < w.amount < AMOUNT[1]

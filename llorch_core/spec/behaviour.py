@@ -7,15 +7,39 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from llorch_core.spec.component import Mistake, Rule, check_form, read_rules, schema
+from llorch_core.spec.errors import SpecError
+from llorch_core.spec.language import FUNCTIONS, Equation
 from llorch_core.spec.yaml_file import YamlFile, read_yaml
+
+Facts = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What must be true of the data of a scenario, so that it proves something."""
+
+    id: str
+    holds: Equation
+    why: str
+
+    def unmet_by(self, facts: Facts) -> str | None:
+        """Return what is there instead, in words, or None where the facts meet it."""
+        if unknown := sorted(self.holds.names - facts.keys()):
+            return f"no step measured {', '.join(unknown)}"
+        if np.all(self.holds.run(facts) != 0):
+            return None
+        return ", ".join(f"{name} = {facts[name]:.6g}" for name in sorted(self.holds.names))
 
 
 @dataclass(frozen=True)
 class Behaviour:
     """The spec of a tokenizer, a file, a loop. Its rules are shown by examples and laws.
 
-    data  what the component decides, by name: the right value
+    data   what the component decides, by name: the right value
+    needs  the conditions that the scenarios of each rule must meet
     """
 
     id: str
@@ -23,6 +47,7 @@ class Behaviour:
     purpose: str
     source: tuple[str, ...]
     data: Mapping[str, Any]
+    needs: Mapping[str, tuple[Condition, ...]]
     rules: Mapping[str, Rule]
     mistakes: Mapping[str, Mistake]
     file: YamlFile
@@ -62,6 +87,7 @@ def read_behaviour(path: Path, schemas: Path) -> Behaviour:
         purpose=data["purpose"],
         source=tuple(data["source"]),
         data=right,
+        needs=_read_needs(file),
         rules=read_rules(file),
         mistakes={
             name: Mistake(
@@ -71,3 +97,29 @@ def read_behaviour(path: Path, schemas: Path) -> Behaviour:
         },
         file=file,
     )
+
+
+def _read_needs(file: YamlFile) -> dict[str, tuple[Condition, ...]]:
+    """Return the conditions of each rule. Raises SpecError where one is no condition, or nobody needs it."""
+    spec = file.data["id"]
+    conditions = {}
+    for name, entry in file.data["conditions"].items():
+        at = ("conditions", name, "holds")
+        try:
+            holds = Equation(str(entry["holds"]))
+        except SpecError as error:
+            raise file.error(str(error), *at) from error
+        for unknown in sorted(holds.calls - FUNCTIONS.keys()):
+            raise file.error(f"{unknown} in {holds.text!r} is not a function of the language.", *at)
+        if not holds.names:
+            raise file.error(f"{holds.text!r} reads no fact that a step could measure.", *at)
+        conditions[name] = Condition(f"{spec}.{name}", holds, entry["why"])
+    needs = {rule: entry["needs"] for rule, entry in file.data["rules"].items()}
+    for rule, names in needs.items():
+        for name in names:
+            if name not in conditions:
+                raise file.error(f"{rule} needs {name}, which is not a condition.", "rules", rule, "needs")
+    for name in conditions:
+        if not any(name in names for names in needs.values()):
+            raise file.error(f"no rule needs {name}. Name it in a rule, or leave it out.", "conditions", name)
+    return {rule: tuple(conditions[name] for name in names) for rule, names in needs.items()}

@@ -18,7 +18,8 @@ from llorch_core.spec.language import CONSTANTS, FUNCTIONS, Equation, Tensor, bo
 from llorch_core.spec.yaml_file import YamlFile, read_yaml
 
 SIZES = ("T", "P", "S", "B", "n_embd", "n_head", "head_dim", "n_inner", "n_vocab", "n_ctx")
-TOLERANCE_NAMES = ("eps", "tiny")
+TOLERANCE_NAMES = ("eps", "sum_eps", "tiny")
+SUM_EPS = 2.0**-23  # engines that compute in 16 bits add up in float32
 CONSTANT = r"config\.[a-z0-9_]+|layer"
 
 Config = Mapping[str, Any]
@@ -141,6 +142,7 @@ class Component:
             known[name] = self._constant(name, instead.get(name, constant), config, layer)
         if precision:
             known["eps"], known["tiny"] = precision
+            known["sum_eps"] = min(known["eps"], SUM_EPS)
         known.update({name: np.asarray(tensor, np.float64) for name, tensor in (given or {}).items()})
         equations = {**self.equations, **{k: v for k, v in instead.items() if k in self.equations}}
         if self.cases:
