@@ -24,9 +24,9 @@ SIZES = {"n_embd": 4, "3 * n_embd": 12, "n_inner": 6}
 
 
 def numbers(n, shape):
-    """Element i of tensor n: ((7 n + 3 i) mod 128 - 45) / 16."""
+    """Element i of tensor n: ((7 n + 3 i) mod 256 - 45) / 16."""
     i = np.arange(np.prod(shape, dtype=int))
-    return (((7 * n + 3 * i) % 128 - 45) / 16).reshape(shape)
+    return (((7 * n + 3 * i) % 256 - 45) / 16).reshape(shape)
 
 
 def as_bytes(x, dtype):
@@ -36,19 +36,37 @@ def as_bytes(x, dtype):
     return x.astype(BYTES.get(dtype, "<i2")).tobytes()
 
 
+def from_bytes(raw, dtype):
+    """Decode numbers; None where they are no floating point numbers."""
+    if dtype == "BF16":
+        return (np.frombuffer(raw, "<u2").astype("<u4") << 16).view("<f4")
+    return np.frombuffer(raw, BYTES[dtype]) if dtype in BYTES else None
+
+
 def by_library(path):
-    """Return every tensor of a file as float32, cut out by the safetensors library."""
+    """Return every tensor of a file as float32, cut out by the safetensors library; a mask is none."""
     tensors = {}
     for name, entry in deserialize(path.read_bytes()):
-        raw, dtype = bytes(entry["data"]), entry["dtype"]
-        if dtype == "BF16":
-            x = (np.frombuffer(raw, "<u2").astype("<u4") << 16).view("<f4")
-        elif dtype in BYTES:
-            x = np.frombuffer(raw, BYTES[dtype])
-        else:
-            continue  # a mask
-        tensors[name] = x.astype(np.float32).reshape(entry["shape"])
+        x = from_bytes(bytes(entry["data"]), entry["dtype"])
+        if x is not None:
+            tensors[name] = x.astype(np.float32).reshape(entry["shape"])
     return tensors
+
+
+def is_mask(name):
+    return name.endswith((".attn.bias", ".attn.masked_bias"))
+
+
+def measure(tensors):
+    """Return what the numbers of a weight file are like, for the conditions of its rules."""
+    squares = [x for name, x in tensors.items() if name.endswith("attn.c_proj.weight")]
+    gains = [x for name, x in tensors.items() if "ln_" in name and name.endswith(".weight")]
+    return {
+        "zero_tensors": sum(not x.any() for x in tensors.values()),
+        "twins": len(tensors) - len({(x.shape, x.tobytes()) for x in tensors.values()}),
+        "asymmetry": min((np.abs(x - x.T).max() for x in squares), default=0),
+        "gain_distance": min((abs(x.mean(dtype=np.float64) - 1) for x in gains), default=0),
+    }
 
 
 class Draft:
@@ -73,7 +91,7 @@ class Draft:
         """Return the bytes of a safetensors file with these tensors."""
         header, data = {}, b""
         for name in names:
-            dtype = self.dtypes.get(name, self.dtype)
+            dtype = self.dtype_of(name)
             raw = as_bytes(self.tensors[name], dtype)
             at = 0 if self.shared and name == names[-1] else len(data)
             entry = {"dtype": dtype, "shape": self.tensors[name].shape, "data_offsets": [at, at + len(raw)]}
@@ -85,6 +103,36 @@ class Draft:
 
     def named(self, name):
         return name if name == "lm_head.weight" else self.prefix + name
+
+    def dtype_of(self, name):
+        return self.dtypes.get(name, self.dtype)
+
+    def measure(self):
+        """Return what this folder is like, for the conditions of the rules."""
+        masks = [name for name in self.tensors if is_mask(name)]
+        tensors = {name: x for name, x in self.tensors.items() if name not in masks}
+        decoded = {name: from_bytes(as_bytes(x, self.dtype_of(name)), self.dtype_of(name))
+                   for name, x in tensors.items()}  # fmt: skip
+        floats = {name: x for name, x in decoded.items() if x is not None}
+        faults = [
+            *(self.wanted.keys() ^ tensors.keys()),
+            *(name for name in self.wanted.keys() & tensors.keys()
+              if self.wanted[name].shape != tensors[name].shape),
+            *(tensors.keys() - floats.keys()),
+            *(fault for fault in (self.missing, self.more, self.shared) if fault),
+        ]  # fmt: skip
+        tied = self.config["tie_word_embeddings"]
+        head = tensors.get("lm_head.weight", tensors.get("wte.weight"))
+        return {
+            **measure(tensors),
+            "blocks": self.config["n_layer"],
+            "shards": min(self.shards, len(self.tensors)),
+            "masks": len(masks),
+            "tied": tied,
+            "head_distance": 0 if tied else np.abs(head - tensors["wte.weight"]).max(),
+            "rounding": max(np.abs(tensors[name].ravel() - x).max() for name, x in floats.items()),
+            "faults": len(faults),
+        }
 
     def write(self, folder):
         """Write the folder; tensors go to the shards in turn."""
@@ -220,6 +268,7 @@ def over_the_first(context):
 def loaded(context):
     folder = new_folder(context)
     context.draft.write(folder)
+    context.session.facts(**context.draft.measure())
     ask(context, "weight_file", "load", folder)
 
 
@@ -240,11 +289,11 @@ def as_library(context):
     whole = folder / "model.safetensors"
     paths = [whole] if whole.exists() else sorted(folder.glob("model-*.safetensors"))
     found = {name.removeprefix("transformer."): x for path in paths for name, x in by_library(path).items()}
-    masks = [name for name in found if name.endswith((".attn.bias", ".attn.masked_bias"))]
     tied = context.session.oracle.config["tie_word_embeddings"]
-    head = found["wte.weight" if tied else "lm_head.weight"]
-    wanted = {name: x for name, x in found.items() if name not in masks} | {"lm_head.weight": head}
-    hold_tensors(context, wanted)
+    head = found.pop("lm_head.weight", None)
+    stored = {name: x for name, x in found.items() if not is_mask(name)}
+    context.session.facts_of_model(**measure(stored if tied else {**stored, "lm_head.weight": head}))
+    hold_tensors(context, {**stored, "lm_head.weight": stored["wte.weight"] if tied else head})
 
 
 @then("the weight file is refused, and the message names {name}")
@@ -253,6 +302,30 @@ def file_refused(context, name):
 
 
 # Configs
+
+DEFAULTS = {  # transformers, GPT2Config
+    **{"vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_head": 12, "n_layer": 12, "n_inner": None},
+    **{"layer_norm_epsilon": 1e-5, "activation_function": "gelu_new", "tie_word_embeddings": True},
+    **{"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False},
+}
+FIVE = ("vocab_size", "n_positions", "n_embd", "n_head", "n_layer")
+
+
+def measure_config(values):
+    """Return what a config is like, for the conditions of the rules."""
+    named = {("n_positions" if key == "n_ctx" else key): value for key, value in values.items()}
+    context = [values[key] for key in ("n_ctx", "n_positions") if key in values]
+    return {
+        "sizes_given": sum(key in named for key in FIVE),
+        "sizes_of_gpt2_small": sum(named.get(key) == DEFAULTS[key] for key in FIVE),
+        "older_names": int("n_ctx" in values),
+        "context_names": len(context),
+        "context_lengths": len(set(context)),
+        "n_embd": named.get("n_embd", 0),
+        "n_inner": named.get("n_inner") or 0,
+        "own_values": sum(named[key] != DEFAULTS[key] for key in DEFAULTS.keys() & named.keys()),
+        "optional_given": len(DEFAULTS.keys() & named.keys() - set(FIVE)),
+    }
 
 
 @given("a config.json with")
@@ -274,11 +347,14 @@ def config_lacks(context, key):
 def config_read(context):
     folder = new_folder(context)
     (folder / "config.json").write_text(json.dumps(context.values))
+    context.session.facts(**measure_config(context.values))
     ask(context, "configuration", "read", folder)
 
 
 @when("the model on trial is asked for its config")
 def config_in_force(context):
+    text = (context.session.subject.folder / "config.json").read_text(encoding="utf-8")
+    context.session.facts_of_model(**measure_config(json.loads(text)))
     ask(context, "configuration", "in_force")
 
 

@@ -5,6 +5,7 @@ import re
 from behave import given, then, when
 
 from llorch_core.check.compare import compare
+from llorch_core.trace.session import NotHereError
 
 
 def pattern(names):
@@ -16,6 +17,7 @@ def pattern(names):
 
 @when("the model reads a prompt, a chunk and single tokens")
 def reads(context):
+    context.session.require_past()
     context.reading = context.session
     context.record = context.session.record
 
@@ -144,6 +146,8 @@ def bits_same(context):
 @when("it is read with and without an observer")
 def read_with_observer(context):
     session, half = context.session, len(context.ids) // 2
+    if not getattr(session.subject, "aside", True):
+        raise NotHereError(f"{session.subject.name} without an observer")
     context.chunks = [context.ids[:half], context.ids[half:]]
     with session.trial():
         context.observed = session.subject.record(context.chunks)

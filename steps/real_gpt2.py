@@ -1,19 +1,25 @@
 """The real GPT-2 where its weights are, and a model of its shape where there is time for it."""
 
+import atexit
 import json
+import math
 import os
 import subprocess
 import sys
 import tempfile
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
 from behave import given, then, when
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from llorch_core.check.compare import compare, compare_text
 from llorch_core.engine.model import load
 from llorch_core.engine.sampling import Sampling
+from llorch_core.spec.suite import load_specs
+from llorch_core.subject.engines import put_on_trial
 from llorch_core.subject.numpy_engine import NumpyEngine
 from llorch_core.trace.session import NotHereError, Session
 
@@ -29,8 +35,9 @@ MEASURE = """
 import sys
 from llorch_core import Sampling, load
 model = load(sys.argv[1])
-made = model.generate([1, 2, 3], Sampling(temperature=0), max_tokens=8, stop_at_end_of_text=False)
-assert len(made.ids) == 8
+count = int(sys.argv[2])
+made = model.generate([1, 2, 3], Sampling(temperature=0), max_tokens=count, stop_at_end_of_text=False)
+assert len(made.ids) == count
 (peak,) = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]
 print(peak)  # of this program alone; ru_maxrss would count what started it
 """
@@ -60,43 +67,85 @@ def whole_text(context, text):
 def random_weights(context):
     if not os.environ.get("LLORCH_FULL_SIZE"):
         raise NotHereError("the minutes that a model of full size takes (set LLORCH_FULL_SIZE=1)")
-    spec, rng = context.session.spec, np.random.default_rng(124)
-    place = tempfile.TemporaryDirectory()
-    context.add_cleanup(place.cleanup)
-    context.folder = Path(place.name)
-    (context.folder / "config.json").write_text(json.dumps(SHAPE))
+    run, folder = context.session, random_model()
+    with run.trial():
+        full = at_full_size(run.subject, folder)
+    full.outcomes, full.on_scenario = run.outcomes, run.on_scenario  # its evidence is evidence of this run
+    context.session = full  # until the scenario ends: every step now is about this model
+
+
+@cache
+def random_model():
+    """Write a model of the shape of GPT-2 (124M) with random weights; return its folder.
+
+    Weights begin as GPT-2's did before its training: 0.02, and less where a branch is added to the stream.
+    Gains are not 1 and biases not 0, which would hide that they are left out. When the process ends, the
+    folder goes.
+    """
+    place = tempfile.TemporaryDirectory(prefix="llorch_")
+    atexit.register(place.cleanup)
+    spec, rng = load_specs(), np.random.default_rng(124)
     tensors = {}
     for name, shape in spec.weight_shapes(spec.read_config(SHAPE)).items():
-        if name not in spec.tied:
-            gain = len(shape) == 1 and name.endswith("weight")
-            tensors[name] = (
-                rng.standard_normal(shape, np.float32) * np.float32(0.02 if len(shape) > 1 else 0.1) + gain
-            )
-    save_file(
-        {name: x.astype(np.float32) for name, x in tensors.items()}, context.folder / "model.safetensors"
-    )
+        if name in spec.tied:
+            continue
+        spread, mean = (0.02, 0) if len(shape) > 1 else (0.1, name.endswith("weight"))
+        if name.endswith("c_proj.weight"):
+            spread /= np.sqrt(2 * SHAPE["n_layer"])
+        tensors[name] = rng.standard_normal(shape, np.float32) * np.float32(spread) + np.float32(mean)
+    folder = Path(place.name)
+    (folder / "config.json").write_text(json.dumps(SHAPE))
+    save_file(tensors, folder / "model.safetensors")
+    return folder
 
 
-@when("that model reads a prompt, and two tokens one by one")
-def full_size_reads(context):
-    context.full = Session(NumpyEngine(context.folder), context.session.spec)
-    context.full.__dict__["chunks"] = [context.full.ids(6), [11], [7]]
-    with context.session.trial():
-        context.record = context.full.record
+@lru_cache(maxsize=1)  # the oracle holds a gigabyte
+def at_full_size(subject, folder):
+    """Return a session of the engine on trial, with its mistake if it has one, on the model in `folder`."""
+    if subject.name.partition(":")[0] not in ("numpy", "spec", "transformers", "python"):
+        raise NotHereError(f"{subject.name} with another model")
+    return Session(put_on_trial(subject.name, folder))
+
+
+@then("each call shows these checkpoints in these shapes, and no others")
+def shows_shapes(context):
+    blocks = range(context.session.subject.config["n_layer"])
+    for call, step in enumerate(context.steps):
+        wanted = {
+            name.replace("h.N.", f"h.{n}."): json.loads(shapes[call])
+            for name, *shapes in context.table
+            for n in (blocks if "h.N." in name else (0,))
+        }
+        names = compare_text(f"checkpoints of call {call}", " ".join(sorted(step)), " ".join(sorted(wanted)))
+        context.session.note([names])
+        context.session.note(
+            compare(f"shape of {name}", step[name].shape, shape, 0, call) for name, shape in wanted.items()
+        )
 
 
 @then("every element keeps to the equations")
-def full_size_follows(context):
-    context.session.note(context.full.local)
+def all_follow(context):
+    context.session.note(context.reading.local)
 
 
-@when("that model generates 8 tokens in a process of its own")
-def full_size_generates(context):
-    command = [sys.executable, "-c", MEASURE, str(context.folder)]
+@then("every row of logits from that token on changes")
+def later_rows_change(context):
+    before = context.before["logits"]
+    same = [np.all(after["logits"] == before, axis=-1)[j:].sum() for j, after in enumerate(context.after)]
+    context.session.note([compare("rows of logits that stay, for each token", same, [0] * len(same))])
+
+
+@when("the model generates {count:d} tokens in a process of its own")
+def generates_alone(context, count):
+    folder = context.session.subject.folder
+    if not isinstance(context.session.subject, NumpyEngine):
+        raise NotHereError(f"{context.session.subject.name} in a process of its own")
+    command = [sys.executable, "-c", MEASURE, str(folder), str(count)]
     with context.session.trial():
         ran = subprocess.run(command, capture_output=True, text=True, check=True)
     context.peak = int(ran.stdout) / 1024
-    context.parameters = sum(x.size for x in load_file(context.folder / "model.safetensors").values())
+    with safe_open(folder / "model.safetensors", "numpy") as file:
+        context.parameters = sum(math.prod(x.get_shape()) for x in map(file.get_slice, file.keys()))
 
 
 @then("it has {count:d} parameters, and {mebibytes:d} MiB were enough")

@@ -21,8 +21,30 @@ def chunks_of(context, text):
     """Return consecutive chunks of the standard ids, of these lengths."""
     lengths = counts(text)
     ends = np.cumsum(lengths)
+    context.session.needs_positions(int(ends[-1]))
     ids = context.session.ids(int(ends[-1]))
     return [ids[end - length : end] for length, end in zip(lengths, ends, strict=True)]
+
+
+def measure_calls(context):
+    """Say what the calls and the model are like, for the conditions of the rules."""
+    session, lengths = context.session, [len(chunk) for chunk in context.chunks]
+    session.facts(
+        calls=len(lengths),
+        lengths=len(set(lengths)),
+        n_past=sum(lengths[:-1]),
+        widest_later_call=max(lengths[1:], default=0),
+        narrowest_later_call=min(lengths[1:], default=0),
+    )
+    weights = session.oracle.weights
+    squares = (weights[name] for name in weights if name.endswith("attn.c_proj.weight"))
+    session.facts_of_model(
+        n_layer=session.subject.config["n_layer"],
+        n_head=session.subject.config["n_head"],
+        n_embd=session.subject.config["n_embd"],
+        different_ids=max(len(set(chunk)) for chunk in context.chunks),  # of its vocabulary
+        asymmetry=min(np.abs(x - x.T).max() for x in squares),
+    )
 
 
 def try_to_read(protocol, cache, ids):
@@ -39,6 +61,7 @@ def try_to_read(protocol, cache, ids):
 def reads_chunks(context, count, text):
     session = context.session
     context.chunks = chunks_of(context, f"{count}, {text}")
+    measure_calls(context)
     context.steps, context.past, context.refusals = [], [], []
     with session.trial():
         protocol = session.behaviour("kv_cache")
@@ -98,6 +121,8 @@ def as_in_one_call(context):
 def asked_for_more(context, room, text):
     session = context.session
     context.chunks = chunks_of(context, text)
+    measure_calls(context)
+    session.facts(over=sum(map(len, context.chunks)) - room)
     context.refusals, context.past = [], []
     with session.trial():
         context.protocol = session.behaviour("kv_cache")
@@ -120,6 +145,7 @@ def last_call_refused(context, count):
 @then("{count:d} tokens more get the bits that they get in a cache that never refused")
 def same_bits_after_refusal(context, count):
     session, more = context.session, context.session.ids(count, seed=1)
+    session.needs_positions(len(context.chunks[0]) + count)
     with session.trial():
         got, refusal = try_to_read(context.protocol, context.cache, more)
         wanted = session.subject.logits([context.chunks[0], more])[1]
@@ -130,10 +156,12 @@ def same_bits_after_refusal(context, count):
 @when("a sequence of {first:d} tokens is read, and then another of {second:d} in a new cache")
 def two_sequences(context, first, second):
     session = context.session
-    context.second = session.ids(second, seed=1)
+    session.needs_positions(max(first, second))
+    before, context.second = session.ids(first), session.ids(second, seed=1)
+    session.facts_of_model(different_ids=sum(a != b for a, b in zip(before, context.second, strict=False)))
     with session.trial():
         protocol = session.behaviour("kv_cache")
-        protocol.read(protocol.new(), session.ids(first))
+        protocol.read(protocol.new(), before)
         cache = protocol.new()
         context.past = [cache.n_past]
         context.steps = [protocol.read(cache, context.second)]
@@ -150,13 +178,12 @@ def alone(context):
 
 @when("a cache without a stated capacity is read into by {text} tokens")
 def without_capacity(context, text):
-    session = context.session
+    session, chunks = context.session, chunks_of(context, text)
+    session.facts_of_model(positions_left=session.subject.config["n_ctx"] - sum(map(len, chunks)))
     with session.trial():
         protocol = session.behaviour("kv_cache")
         context.cache = protocol.new()
-        context.refusals = [
-            try_to_read(protocol, context.cache, chunk)[1] for chunk in chunks_of(context, text)
-        ]
+        context.refusals = [try_to_read(protocol, context.cache, chunk)[1] for chunk in chunks]
 
 
 @then("the cache has room for every position of the model")
@@ -177,6 +204,7 @@ def room_for_all(context):
 def record_calls(context, text, overwrite=False):
     session = context.session
     context.chunks = chunks_of(context, text)
+    measure_calls(context)
     context.steps, context.at_once = [], []
     with session.trial():
         for step in session.behaviour("recording").record(context.chunks):
@@ -282,6 +310,9 @@ def record_last_positions(context, lengths):
     if model is None:
         raise NotHereError(f"{session.subject.name} reads no batch that an observer could see")
     context.prompts = [session.ids(int(n), seed) for seed, n in enumerate(CALLS.findall(lengths))]
+    session.needs_positions(max(map(len, context.prompts)))
+    session.facts(lengths=len({len(prompt) for prompt in context.prompts}))
+    session.facts_of_model(n_embd=session.subject.config["n_embd"])
     context.last = [{} for _ in context.prompts]
     chunks = [np.array(prompt) for prompt in context.prompts]
     caches = [model.new_cache() for _ in chunks]

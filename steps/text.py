@@ -13,6 +13,7 @@ from llorch_core.spec.language import Equation
 from llorch_core.trace.session import CrashError, NotHereError
 
 SEEDS = range(20)  # tried until a continuation has what a scenario needs
+END = "<|endoftext|>"
 LOOSE = 1000.0  # at this temperature every model draws nearly evenly: its draws differ from one another
 
 
@@ -43,18 +44,45 @@ def vocabulary(merges):
     printing = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [chr(0x100 + i) for i in range(0x100 - len(printing))]
     made = [left + right for left, right in merges]
-    return [*map(chr, printing), *others, *made, "<|endoftext|>"]
+    return [*map(chr, printing), *others, *made, END]
+
+
+def characters():
+    """Return the character that stands for each byte in a vocabulary file."""
+    names = vocabulary([])
+    shifted = sorted(set(range(0x100)) - {ord(name) for name in names[:188]})
+    return [chr(b) if b not in shifted else names[188 + shifted.index(b)] for b in range(0x100)]
 
 
 def spelt(text):
     """Return how a vocabulary file spells a text: one character for each byte."""
-    names = vocabulary([])
-    shifted = sorted(set(range(0x100)) - {ord(name) for name in names[:188]})
-    return "".join(chr(b) if b not in shifted else names[188 + shifted.index(b)] for b in text.encode())
+    return "".join(characters()[b] for b in text.encode())
+
+
+def halves(tokens):
+    """Return how many tokens are no whole characters."""
+    return sum("\ufffd" in token.decode(errors="replace") for token in tokens)
+
+
+def measure_text(context, text):
+    """Say what a text is like before the vocabulary, for the conditions of the rules."""
+    raw, tokens = text.encode(), context.tokens
+    words = [token for token in tokens if len(token) > 1]
+    places = [(i, i + len(w)) for w in words for i in range(len(raw)) if raw.startswith(w, i)]
+    context.session.facts(
+        blanks=sum(c.isspace() for c in text),
+        words_in_text=len(places),
+        overlaps=sum(a < begin < b < end for a, b in places for begin, end in places),
+        specials_in_text=text.count(END),
+        bytes_off_their_number=sum(bytes([b]) in tokens and tokens.index(bytes([b])) != b for b in raw),
+    )
 
 
 def read_tokenizer(context, merges):
     names = vocabulary(merges)
+    of = characters()
+    context.tokens = [bytes(map(of.index, name)) for name in names if name != END]
+    context.session.facts(special_tokens=names.count(END))
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "vocab.json").write_text(
             json.dumps({name: i for i, name in enumerate(names)}), "utf-8"
@@ -83,22 +111,26 @@ def own_tokenizer(context):
         context.tokenizer = context.session.behaviour("tokenizer").own
     if context.tokenizer is None:
         raise NotHereError("a tokenizer in the folder of the model")
+    context.tokens = []
 
 
 @when("the text {text} is encoded")
 def encoded(context, text):
+    measure_text(context, json.loads(text))
     with context.session.trial():
         context.ids = context.tokenizer.encode(json.loads(text))
 
 
 @when("the text {text} is encoded with special tokens")
 def encoded_with_special(context, text):
+    measure_text(context, json.loads(text))
     with context.session.trial():
         context.ids = context.tokenizer.encode(json.loads(text), allow_special=True)
 
 
 @when("the text {text} is encoded and decoded again")
 def encoded_and_decoded(context, text):
+    measure_text(context, json.loads(text))
     with context.session.trial():
         context.answer = context.tokenizer.decode(context.tokenizer.encode(json.loads(text)))
 
@@ -108,6 +140,9 @@ def decoded(context, ids):
     def decode():
         context.answer = context.tokenizer.decode(json.loads(ids))
 
+    known = [context.tokens[i] for i in json.loads(ids) if 0 <= i < len(context.tokens)]
+    unknown = sum(not 0 <= i <= len(context.tokens) for i in json.loads(ids))  # <|endoftext|> is last
+    context.session.facts(half_characters=halves(known), known_ids=len(known), unknown_ids=unknown)
     context.answer = ""
     refusal(context, decode)
 
@@ -132,6 +167,17 @@ def text_is(context, text):
 # The choice of tokens
 
 
+def measure_draws(context, logits, count):
+    """Say what a row of logits is like, for the conditions of the rules."""
+    shares = np.exp(logits - logits.max())
+    context.session.facts(
+        draws=count,
+        largest_share=shares.max() / shares.sum(),
+        largest_logit=logits.max(),
+        ties=np.sum(logits == logits.max()),
+    )
+
+
 @when("{count:d} tokens are drawn")
 def drawn(context, count):
     settings = {row["setting"]: number(row["value"]) for row in context.table}
@@ -140,6 +186,8 @@ def drawn(context, count):
     for name in settings:
         settings[name] = int(settings[name]) if name in ("seed", "top_k") else float(settings[name])
     context.seed = settings["seed"]
+    measure_draws(context, logits, count)
+    context.session.facts(settings=len(settings.keys() - {"seed"}))
     with context.session.trial():
         sampler = context.session.behaviour("sampling").sampler(**settings)
         context.drawn = [sampler.choose(logits, previous) for _ in range(count)]
@@ -156,9 +204,18 @@ def draws_follow(context, probabilities):
 
 @when("{count:d} samplers are made without a seed")
 def samplers(context, count):
+    context.session.facts(samplers=count)
     with context.session.trial():
         part = context.session.behaviour("sampling")
         context.seeds = {part.sampler(temperature=1.0).seed for _ in range(count)}
+
+
+@then("each of {count:d} bits is set in some of their seeds, and clear in others")
+def all_bits(context, count):
+    ever = [bit for bit in range(max(context.seeds).bit_length()) if any(s >> bit & 1 for s in context.seeds)]
+    always = [bit for bit in ever if all(s >> bit & 1 for s in context.seeds)]
+    context.session.note([compare("bits that are set in some seed", ever, range(count))])
+    context.session.note([compare("bits that are set in each seed", len(always), 0)])
 
 
 @then("they have {count:d} seeds")
@@ -166,10 +223,52 @@ def seeds(context, count):
     context.session.note([compare("different seeds", len(context.seeds), count)])
 
 
+@when(
+    "{samplers:d} samplers without a seed draw {count:d} tokens of {number:d} alike, and are asked for again"
+)
+def drawn_twice(context, samplers, count, number):
+    logits = np.zeros(number, np.float32)
+    measure_draws(context, logits, count)
+    context.session.facts(samplers=samplers)
+    part = context.session.behaviour("sampling")
+    context.drawn, context.again, context.refusals = [], [], []
+    for _ in range(samplers):
+        with context.session.trial():
+            fresh = part.sampler(temperature=1.0)
+            context.drawn += [fresh.choose(logits, []) for _ in range(count)]
+
+        def ask_again(seed=fresh.seed):
+            sampler = part.sampler(temperature=1.0, seed=seed)
+            context.again += [sampler.choose(logits, []) for _ in range(count)]
+
+        refusal(context, ask_again)
+        context.refusals.append(context.refusal)
+
+
+@then("no seed that they told is refused, and each of them gives the same tokens")
+def same_again(context):
+    accepted = " ".join("nothing was refused" for _ in context.refusals)
+    context.session.note(
+        [
+            compare_text("refusals", " ".join(context.refusals), accepted),
+            compare("tokens drawn again", context.again, context.drawn),
+        ]
+    )
+
+
+@when("a sampler is asked for with {setting} = {value}")
+def sampler_asked_for(context, setting, value):
+    settings = {setting: int(value) if setting in ("seed", "top_k") else float(value)}
+    context.session.facts(settings=len(settings))
+    part = context.session.behaviour("sampling")
+    refusal(context, lambda: part.sampler(**settings))
+
+
 @when("a token is chosen of {count:d} logits, one of them NaN, at temperature {temperature:g}")
 def chosen_of_nan(context, count, temperature):
     logits = np.arange(count, dtype=np.float32)
     logits[1] = np.nan
+    context.session.facts(nans=np.isnan(logits).sum(), numbers=np.isfinite(logits).sum())
     part = context.session.behaviour("sampling")
     refusal(context, lambda: part.sampler(temperature=temperature, seed=1).choose(logits, []))
 
@@ -181,20 +280,56 @@ def loop(context):
     return context.session.behaviour("generation")
 
 
+def measure_request(context, max_tokens):
+    """Say what is asked for, for the conditions of the rules."""
+    config, positions = context.session.subject.config, len(context.prompt) + max_tokens - 1
+    if not context.as_long_as_the_model:
+        context.session.needs_positions(positions)
+    outside = [max(-i, i - config["n_vocab"] + 1) for i in context.prompt if not 0 <= i < config["n_vocab"]]
+    context.session.facts(
+        prompt_ids=len(context.prompt),
+        max_tokens=max_tokens,
+        over=positions - config["n_ctx"],  # the last token is not read
+        unknown_ids=len(outside),
+        beyond=max(outside, default=0),
+    )
+
+
+def measure_continuations(context, continuations):
+    """Say what was added, for the conditions of the rules: it depends on what the model makes of a prompt."""
+    context.session.facts_of_model(
+        added=min(map(len, continuations)),
+        different_ids=min(len(set(ids)) for ids in continuations),
+    )
+
+
+def measure_shown(context, tokens, stop):
+    """Say what the tokens that are shown are like, for the conditions of the rules."""
+    starts = [stop[:end].encode() for end in range(1, len(stop))]
+    context.session.facts(
+        tokens=len(tokens),
+        half_characters=halves(tokens),
+        stop_letters=len(stop),
+        begun=sum(token.endswith(start) for token in tokens for start in starts),
+    )
+
+
 @given("a prompt of {count:d} ids")
 def prompt(context, count):
     context.prompt = context.session.ids(count) if count else []
+    context.as_long_as_the_model = False
 
 
 @given("a prompt of {count:d} ids, the second of them {token}")
 def prompt_with(context, count, token):
-    context.prompt = context.session.ids(count)
+    prompt(context, count)
     context.prompt[1] = context.session.subject.config["n_vocab"] if token == "n_vocab" else int(token)
 
 
 @given("a prompt of {room:d} positions less than the model has")
 def long_prompt(context, room):
     context.prompt = context.session.ids(context.session.subject.config["n_ctx"] - room)
+    context.as_long_as_the_model = True
 
 
 @given("prompts of {a:d}, {b:d} and {c:d} ids")
@@ -204,6 +339,7 @@ def prompts(context, a, b, c):
 
 @when("it is continued greedily by {count:d} tokens, with a repetition penalty of {penalty:g}")
 def continued_greedily(context, count, penalty):
+    measure_request(context, count)
     context.penalty = penalty
     sampling = Sampling(temperature=0.0, repetition_penalty=penalty)
     with context.session.trial():
@@ -215,6 +351,7 @@ def continued_greedily(context, count, penalty):
 @then("every token has the largest of the logits that follow prompt and earlier choices")
 def own_choices(context):
     ids = context.done.ids
+    measure_continuations(context, [ids])
     with context.session.trial():
         read = context.session.subject.logits([context.prompt, *([i] for i in ids[:-1])])
     wanted = []
@@ -228,6 +365,7 @@ def own_choices(context):
 
 @when("they are continued by {count:d} tokens with seed {seed:d}, in a batch and alone")
 def continued_as_batch(context, count, seed):
+    context.session.needs_positions(max(map(len, context.prompts)) + count - 1)
     settings = {
         "sampling": Sampling(temperature=LOOSE, seed=seed),
         "max_tokens": count,
@@ -236,6 +374,9 @@ def continued_as_batch(context, count, seed):
     with context.session.trial():
         context.batch = loop(context).batch(context.prompts, **settings)
         context.alone = [loop(context).complete(each, **settings) for each in context.prompts]
+    lengths = {len(each) for each in context.prompts}
+    context.session.facts(sequences=len(context.prompts), lengths=len(lengths))
+    measure_continuations(context, [each.ids for each in context.alone])
 
 
 @then("each gets the ids in the batch that it gets alone")
@@ -246,6 +387,7 @@ def as_alone(context):
 
 @when("it is continued by {count:d} tokens, whatever they are")
 def continued(context, count):
+    measure_request(context, count)
     with context.session.trial():
         context.done = loop(context).complete(
             context.prompt,
@@ -253,6 +395,7 @@ def continued(context, count):
             max_tokens=count,
             stop_at_end_of_text=False,
         )
+    context.session.facts(reasons=int(len(context.done.ids) == count))
 
 
 @then("{count:d} ids are added")
@@ -264,10 +407,13 @@ def added(context, count):
 def continued_to_the_end(context):
     for seed in SEEDS:
         settings = {"sampling": Sampling(temperature=LOOSE, seed=seed), "max_tokens": 8}
+        measure_request(context, settings["max_tokens"])
         with context.session.trial():
             part = loop(context)
             context.before = part.complete(context.prompt, **settings, stop_at_end_of_text=False).ids
         end = context.before[2]
+        before_end, limit = context.before.index(end), settings["max_tokens"]
+        context.session.facts(before_end=before_end, max_tokens=limit, reasons=1 + (before_end >= limit))
         if end not in context.before[:2]:
             with context.session.trial():
                 context.done = part.ending_at(end).complete(context.prompt, **settings)
@@ -289,6 +435,7 @@ def finish_reason(context, reason):
 def continued_to_a_stop(context, count):
     if loop(context).model.tokenizer is None:
         raise NotHereError("a tokenizer in the folder of the model")
+    measure_request(context, count)
     for seed in SEEDS:
         settings = {
             "sampling": Sampling(temperature=LOOSE, seed=seed),
@@ -298,6 +445,7 @@ def continued_to_a_stop(context, count):
         with context.session.trial():
             text = loop(context).complete(context.prompt, **settings).text
         stop = text[3:5]
+        context.session.facts(tokens=count, stop_letters=len(stop))
         if len(stop) == 2 and text.index(stop):
             context.wanted = text[: text.index(stop)]
             with context.session.trial():
@@ -313,14 +461,18 @@ def ends_before(context):
 
 @when('the tokens {tokens} are shown, with the stop string "{stop}"')
 def shown_with_stop(context, tokens, stop):
+    tokens = [token.encode() for token in json.loads(tokens)]
+    measure_shown(context, tokens, stop)
     with context.session.trial():
-        context.pieces = loop(context).shown([token.encode() for token in json.loads(tokens)], [stop])
+        context.pieces = loop(context).shown(tokens, [stop])
 
 
 @when("tokens of the bytes {tokens} are shown")
 def bytes_shown(context, tokens):
+    tokens = [bytes.fromhex(token) for token in json.loads(tokens)]
+    measure_shown(context, tokens, "")
     with context.session.trial():
-        context.pieces = loop(context).shown([bytes.fromhex(token) for token in json.loads(tokens)], [])
+        context.pieces = loop(context).shown(tokens, [])
 
 
 @then("the pieces are {pieces}")
@@ -338,6 +490,7 @@ def pieces_show(context, text):
 def streamed(context, count):
     if loop(context).model.tokenizer is None:
         raise NotHereError("a tokenizer in the folder of the model")
+    measure_request(context, count)
     settings = {
         "sampling": Sampling(temperature=LOOSE, seed=1),
         "max_tokens": count,
@@ -346,6 +499,7 @@ def streamed(context, count):
     with context.session.trial():
         context.pieces = list(loop(context).stream(context.prompt, **settings))
         context.decoded = loop(context).model.decode([piece.id for piece in context.pieces])
+    context.session.facts(tokens=len(context.pieces))
 
 
 @then("the pieces joined are the text of the ids")
@@ -356,6 +510,7 @@ def pieces_joined(context):
 
 @when("it is continued by {count:d} tokens, or refused")
 def continued_or_refused(context, count):
+    measure_request(context, count)
     part = loop(context)
     refusal(
         context,
@@ -365,8 +520,32 @@ def continued_or_refused(context, count):
 
 @when("a stream of {count:d} tokens is asked for, and no piece of it")
 def stream_asked_for(context, count):
+    measure_request(context, count)
     part = loop(context)
     refusal(
         context,
         lambda: part.stream(context.prompt, sampling=Sampling(temperature=LOOSE, seed=1), max_tokens=count),
     )
+
+
+@when("it is continued by {count:d} tokens without a seed, and again with the seed that came with the text")
+def continued_again(context, count):
+    measure_request(context, count)
+    settings = {"max_tokens": count, "stop_at_end_of_text": False}
+    part = loop(context)
+    with context.session.trial():
+        context.done = part.complete(context.prompt, sampling=Sampling(temperature=LOOSE), **settings)
+    context.again = []
+
+    def ask_again():
+        sampling = Sampling(temperature=LOOSE, seed=context.done.seed)
+        context.again = part.complete(context.prompt, sampling=sampling, **settings).ids
+
+    refusal(context, ask_again)
+    measure_continuations(context, [context.done.ids])
+
+
+@then("it gets the same ids again")
+def same_ids_again(context):
+    context.session.note([compare_text("refusal", context.refusal, "nothing was refused")])
+    context.session.note([compare("ids", context.again, context.done.ids)])

@@ -33,6 +33,23 @@ Feature: Continuing a prompt
       | 1     |
       | 8     |
 
+  @generation.max_tokens_in_range
+  Scenario Outline: A continuation by <count> tokens is none
+    Given a prompt of 4 ids
+    When it is continued by <count> tokens, or refused
+    Then the caller gets a refusal
+
+    Examples:
+      | count |
+      | 0     |
+      | -1    |
+
+  @generation.seed_told
+  Scenario: The seed that comes with a text makes it again
+    Given a prompt of 4 ids
+    When it is continued by 8 tokens without a seed, and again with the seed that came with the text
+    Then it gets the same ids again
+
   @generation.end_of_text_ends
   Scenario: The result ends before end-of-text
     Given a prompt of 4 ids
@@ -139,4 +156,10 @@ Feature: Continuing a prompt
   Scenario: A stream is refused at the call
     Given a prompt of 4 ids, the second of them n_vocab
     When a stream of 2 tokens is asked for, and no piece of it
+    Then the caller gets a refusal
+
+  @generation.refused_before_any_work
+  Scenario: A stream of no tokens is refused at the call
+    Given a prompt of 4 ids
+    When a stream of 0 tokens is asked for, and no piece of it
     Then the caller gets a refusal

@@ -67,6 +67,17 @@ Feature: From a row of logits to a token
       | seed     | 3                  |
     Then the draws have the probabilities [1/3, 1/3, 1/3]
 
+  @sampling.settings_honoured
+  Scenario: Without settings each of a thousand tokens keeps its share
+    log(1000) has a half beside a thousand times 0, which have 1 of 2000 parts each: a temperature of 1.001
+    would move the parts of the others by three tokens.
+
+    When 50 tokens are drawn
+      | setting | value                          |
+      | logits  | log(1000) * (arange(1001) < 1) |
+      | seed    | 3                              |
+    Then the draws have the probabilities where(arange(1001) < 1, 1/2, 1/2000)
+
   @sampling.seed_decides
   Scenario Outline: The seed <seed> decides which tokens are drawn
     When 50 tokens are drawn
@@ -84,6 +95,39 @@ Feature: From a row of logits to a token
   Scenario: Without a seed every sampler has its own
     When 5 samplers are made without a seed
     Then they have 5 seeds
+
+  @sampling.fresh_seed
+  Scenario: Fresh seeds fill 64 bits
+    A bit that is drawn sixty times is the same each time once in 2 to the 59.
+
+    When 60 samplers are made without a seed
+    Then each of 64 bits is set in some of their seeds, and clear in others
+
+  @sampling.fresh_seed_told
+  Scenario: A fresh seed that is asked for gives the same tokens
+    Of twenty fresh seeds of more than 64 bits one at least would be refused.
+
+    When 20 samplers without a seed draw 20 tokens of 50 alike, and are asked for again
+    Then no seed that they told is refused, and each of them gives the same tokens
+
+  @sampling.settings_in_range
+  Scenario Outline: A <setting> of <value> is refused before any token is chosen
+    When a sampler is asked for with <setting> = <value>
+    Then the caller gets a refusal
+
+    Examples:
+      | setting            | value                |
+      | temperature        | -0.5                 |
+      | temperature        | nan                  |
+      | temperature        | inf                  |
+      | top_k              | -1                   |
+      | top_p              | 0                    |
+      | top_p              | 1.01                 |
+      | repetition_penalty | 0                    |
+      | repetition_penalty | -1                   |
+      | repetition_penalty | inf                  |
+      | seed               | -1                   |
+      | seed               | 18446744073709551616 |
 
   @sampling.zero_is_greedy
   Scenario: A temperature of 0 draws nothing

@@ -1,7 +1,7 @@
 Feature: Weight file
 
   The files that are written here hold a GPT-2 with 5 tokens, 4 positions, n_embd 4 and n_inner 6. Element i
-  of tensor n is ((7 n + 3 i) mod 128 - 45) / 16, where n counts the tensors from wte.weight, wpe.weight and
+  of tensor n is ((7 n + 3 i) mod 256 - 45) / 16, where n counts the tensors from wte.weight, wpe.weight and
   h.0.ln_1.weight on, and i the elements of one. float16 and bfloat16 hold these numbers exactly.
 
   @weight_file.every_tensor_as_stored

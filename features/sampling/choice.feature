@@ -150,6 +150,16 @@ Feature: Choosing the next token
     Then it returns [2, 2, 2, 2, 2, 2, -inf, -inf]
 
   @top_p.mass_of_what_is_left
+  Scenario: Of equal tokens a half has a half, also where their shares are rounded
+    No float is a ninety-eighth: 49 of 98 reach a half of the sum of all, not a half of 1.
+
+    When top_p is given
+      | input  | value          |
+      | logits | 0 * arange(98) |
+      | p      | 0.5            |
+    Then it returns where(arange(98) < 49, 0, -inf)
+
+  @top_p.mass_of_what_is_left
   Scenario: The sum runs from the likeliest token down
     When top_p is given
       | input  | value        |

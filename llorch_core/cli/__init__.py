@@ -13,6 +13,8 @@ from llorch_core.spec.errors import SpecError
 VERBS = {
     "generate": "Continue a text with a GPT-2.",
     "verify": "Hold an engine to every rule of the specs.",
+    "diagnose": "Find the first wrong number of an engine, and the mistake.",
+    "record": "Write what an engine computes on its way into a dump.",
     "prove": "Prove that the tests can fail: every mistake on trial.",
     "spec": "Show and check the specs.",
 }

@@ -55,6 +55,12 @@ def show(name: str) -> None:
         show_component(out, part)
     elif isinstance(part, Behaviour):
         section(out, "decides", {key: str(value) for key, value in part.data.items()})
+        needed = {condition.id: condition for names in part.needs.values() for condition in names}
+        section(
+            out,
+            "conditions of a scenario",
+            {name.removeprefix(f"{part.id}."): c.holds.text for name, c in needed.items()},
+        )
     else:
         show_wiring(out, part)
     rules_and_mistakes(out, part)

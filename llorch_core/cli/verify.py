@@ -16,9 +16,8 @@ from llorch_core.check.compare import Comparison
 from llorch_core.cli.console import console, progress
 from llorch_core.engine.errors import UsageError
 from llorch_core.spec.suite import load_specs
-from llorch_core.subject.numpy_engine import NumpyEngine
+from llorch_core.subject.engines import KINDS, put_on_trial
 from llorch_core.subject.protocol import Subject
-from llorch_core.subject.spec_engine import engine_of_specs
 from llorch_core.trace.run import count_scenarios, run_features
 from llorch_core.trace.session import Session
 from llorch_core.trace.verdict import Verdict, verdicts
@@ -29,10 +28,19 @@ COLOURS = {"passed": "green", "not run": "yellow", "untested": "yellow"}  # ever
 
 @click.command(epilog="Example: llorch verify --model path/to/gpt2 --component layer_norm")
 @click.option("--model", type=click.Path(path_type=Path), help="Model folder; default: the embedded model.")
-@click.option("--engine", default="numpy", show_default=True, help="numpy, spec, or spec:COMPONENT.MISTAKE.")
+@click.option("--engine", default="numpy", show_default=True, help=f"{KINDS}.")
+@click.option("--timeout", default=120.0, show_default=True, help="Seconds for one reading of a program.")
+@click.option("--names", help="How a program or a dump names its checkpoints, if not as llorch does.")
 @click.option("--component", help="Only the rules of this component, such as layer_norm.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
-def command(model: Path | None, engine: str, component: str | None, as_json: bool) -> int:
+def command(
+    model: Path | None,
+    engine: str,
+    timeout: float,
+    names: str | None,
+    component: str | None,
+    as_json: bool,
+) -> int:
     """Hold an engine to every rule of the specs.
 
     Runs every feature, compares every element, and prints a line for each rule: what it says, its
@@ -44,7 +52,7 @@ def command(model: Path | None, engine: str, component: str | None, as_json: boo
     parts = [part.id for part in spec.parts()]
     if component is not None and component not in parts:
         raise UsageError(f"there is no component {component}. There are: {', '.join(parts)}.")
-    subject = put_on_trial(engine, model)
+    subject = put_on_trial(engine, model, timeout, names)
     total = count_scenarios(component)
     with progress(f"verifying {subject.name}", total) as advance:
         outcomes = run_features(Session(subject, spec), component, lambda outcome: advance(1))
@@ -56,20 +64,6 @@ def command(model: Path | None, engine: str, component: str | None, as_json: boo
     else:
         print_report(console(), found, subject, code, seconds)
     return code
-
-
-def put_on_trial(engine: str, model: Path | None) -> Subject:
-    """Return the engine of that name, with the model in it."""
-    if engine == "numpy":
-        return NumpyEngine(model)
-    kind, _, mistake = engine.partition(":")
-    spec = load_specs()
-    if kind != "spec" or (mistake and mistake not in spec.mistake_ids()):
-        raise UsageError(
-            f"there is no engine {engine} (wanted numpy, spec, or spec:COMPONENT.MISTAKE).\n"
-            "`llorch spec show COMPONENT` lists the mistakes of a component."
-        )
-    return engine_of_specs(spec, NumpyEngine(model).folder, mistake or None)
 
 
 def exit_code(found: list[Verdict], ran: int, total: int) -> int:

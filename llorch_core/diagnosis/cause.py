@@ -31,20 +31,13 @@ class Trial:
     """A mistake, or several, in the place of the right equations.
 
     value      the tensor that it makes of what was recorded
-    left       the error that remains, in squares of tolerances
     confirmed  whether every recorded element is within its tolerance of `value`
     """
 
     mistakes: tuple[str, ...]
     value: Tensor
     weight: Weight
-    left: float
     confirmed: bool
-
-    @property
-    def explains(self) -> float:
-        """The share of the error that goes away."""
-        return 1 - self.left / self.weight.rr if self.weight.rr else 0.0
 
 
 @dataclass(frozen=True)
@@ -66,9 +59,9 @@ class Suspects:
                 for name, mistake in part.mistakes.items():
                     if part is not component or any(component.changes(name, output) for output in outputs):
                         found[mistake.id] = None
-            made = {name for name, output in place.node.makes.items() if output in outputs}
             for rewiring in spec.mistakes.values():
-                if any(at_layer(name, place.node.layer, n_layer) in made for name in rewiring.instead):
+                made = (at_layer(name, place.node.layer, n_layer) for name in rewiring.instead)
+                if not place.node.makes.keys().isdisjoint(made):
                     found[rewiring.id] = None
         return list(found)
 
@@ -93,13 +86,13 @@ class Suspects:
                 value, bound = sum(values) - (len(values) - 1) * wanted.value, wanted.bound
         if value.shape != got.shape:
             return None
-        unit = scale(wanted.value, wanted.bound, PRECISIONS[self.precision][0])
-        weight = weigh(got, wanted.value, value, unit)
-        if not weight.dd:
+        eps = PRECISIONS[self.precision][0]
+        weight = weigh(got, wanted.value, value, scale(wanted.value, wanted.bound, eps), eps)
+        if not weight.shows:
             return None
-        left = float(np.sum(errors(got, value, unit) ** 2))
-        confirmed = compare(wanted.checkpoint, got, value, bound).conforms
-        return Trial(tuple(mistakes), value, weight, left, confirmed)
+        rounded = np.where(np.isfinite(value), np.maximum(bound, eps * np.abs(value)), bound)
+        confirmed = compare(wanted.checkpoint, got, value, rounded).conforms
+        return Trial(tuple(mistakes), value, weight, confirmed)
 
 
 def _with(oracle: Oracle, mistake: str) -> Oracle:
@@ -123,9 +116,9 @@ def find_causes(
     singles = [
         trial
         for name in suspects.of(at)
-        if (trial := suspects.try_on([name], at, got, wanted)) is not None and trial.left < trial.weight.rr
+        if (trial := suspects.try_on([name], at, got, wanted)) is not None and trial.weight.explains > 0
     ]
-    singles.sort(key=lambda trial: (not trial.confirmed, trial.left))
+    singles.sort(key=_order)
     if singles and singles[0].confirmed:
         return _causes(suspects, singles, wanted), singles[0].value
     for pair in _pairs(suspects, at, got, wanted):
@@ -136,7 +129,7 @@ def find_causes(
 
 
 def _enough(trial: Trial) -> bool:
-    return trial.explains >= ENOUGH and abs(trial.weight.amount - 1) <= NEAR_ONE
+    return trial.weight.explains >= ENOUGH and abs(trial.weight.amount - 1) <= NEAR_ONE
 
 
 def _pairs(suspects: Suspects, at: At, got: Tensor, wanted: Wanted) -> Iterator[Trial]:
@@ -144,14 +137,25 @@ def _pairs(suspects: Suspects, at: At, got: Tensor, wanted: Wanted) -> Iterator[
     trials = [suspects.try_on([name], at, got, wanted) for name in suspects.of(at)]
     changing = [trial for trial in trials if trial is not None]
     # The best amount of each is taken away: a mistake that acts with another need not lower the error alone.
-    changing.sort(key=lambda t: -(t.weight.rd**2 / t.weight.dd if t.weight.rd > 0 else 0.0))
+    changing.sort(key=lambda trial: -_best_amount_explains(trial.weight))
     names = [trial.mistakes[0] for trial in changing[:PAIRS_OF]]
     found = [
         trial
         for pair in combinations(names, 2)
         if (trial := suspects.try_on(pair, at, got, wanted)) is not None
     ]
-    yield from sorted(found, key=lambda trial: trial.left)
+    yield from sorted(found, key=_order)
+
+
+def _order(trial: Trial) -> tuple[bool, float]:
+    """The likeliest first: what is left is measured in squares of tolerances, the same for every mistake."""
+    return not trial.confirmed, float(trial.weight.left.sum())
+
+
+def _best_amount_explains(weight: Weight) -> float:
+    """Return how much of the error goes away by the best amount of a mistake above 0."""
+    by = weight.rd.sum()
+    return float(by**2 / weight.dd.sum()) if by > 0 else 0.0
 
 
 def _causes(suspects: Suspects, trials: Sequence[Trial], wanted: Wanted) -> tuple[Cause, ...]:
@@ -164,21 +168,17 @@ def _causes(suspects: Suspects, trials: Sequence[Trial], wanted: Wanted) -> tupl
         if np.abs(errors(trial.value, best.value, unit)).max(initial=0.0) <= ALIKE
     ]
     weight = best.weight
-    return tuple(
-        cause_of(suspects.oracle, m, weight, best.explains, best.confirmed, alike) for m in best.mistakes
-    )
+    return tuple(cause_of(suspects.oracle, m, weight, best.confirmed, alike) for m in best.mistakes)
 
 
-def cause_of(
-    oracle: Oracle, mistake: str, weight: Weight, explains: float, confirmed: bool, alike: Sequence[str]
-) -> Cause:
+def cause_of(oracle: Oracle, mistake: str, weight: Weight, confirmed: bool, alike: Sequence[str]) -> Cause:
     """Return a mistake of the specs as the cause of an error."""
     (entry,) = (m for part in oracle.spec.parts() for m in part.mistakes.values() if m.id == mistake)
     return Cause(
         mistake,
         weight.amount,
         weight.standard_error,
-        explains,
+        weight.explains,
         confirmed,
         entry.symptom,
         entry.seen_in,

@@ -10,7 +10,7 @@ import numpy as np
 from llorch_core.check.compare import Comparison, compare
 from llorch_core.diagnosis.align import UndecidedError, align
 from llorch_core.diagnosis.cause import At, Suspects, cause_of, find_causes
-from llorch_core.diagnosis.hidden import Hidden
+from llorch_core.diagnosis.hidden import Hidden, sure, there
 from llorch_core.diagnosis.result import CONFORMS, DIVERGES, UNDECIDED, Cause, Diagnosis, Divergence
 from llorch_core.diagnosis.signature import find_signature, where
 from llorch_core.diagnosis.weigh import scale
@@ -93,7 +93,6 @@ class _Reading:
     def read(self, advance: Callable[[int], None]) -> None:
         """Compare every checkpoint, and find what made the wrong ones."""
         hidden = Hidden(self.suspects)
-        wrong: set[str] = set()
         for wanted in self.oracle.local(self.record, self.precision, usable=self.suspects.usable):
             got = np.asarray(self.record[wanted.step][wanted.checkpoint], np.float64)
             comparison = self._compare(wanted, got)
@@ -102,12 +101,11 @@ class _Reading:
                 comparison = self._compare(wanted, got)
             self.comparisons.append(comparison)
             if not comparison.conforms:
-                wrong.add(wanted.component)
                 self.divergences.append(self._explain(wanted, got, comparison))
-            elif np.isfinite(self.record[wanted.step]["ids"]).all():
+            else:
                 hidden.add(wanted, got)
             advance(1)
-        self._conclude(hidden, wrong)
+        self._conclude(hidden)
 
     def _compare(self, wanted: Wanted, got: Tensor) -> Comparison:
         value = wanted.value
@@ -209,30 +207,47 @@ class _Reading:
                 for made in exchanged.local(self.record, self.precision, {at}, self.suspects.usable):
                     yield f"what the weights of block {other} give", made.value
 
-    def _conclude(self, hidden: Hidden, wrong: set[str]) -> None:
+    def _conclude(self, hidden: Hidden) -> None:
         """Add the mistakes that no single element shows, and what cannot be told."""
-        there = [m for m in hidden.found() if hidden.first[m][1] not in wrong]
-        if there:
-            self.divergences.append(self._together(hidden, there))
-            order = {(c.step, c.what): i for i, c in enumerate(self.comparisons)}
-            self.divergences.sort(key=lambda d: order[d.comparison.step, d.comparison.what])
-        else:
+        wrong = {d.component for d in self.divergences}
+        named = {c.mistake: d for d in reversed(self.divergences) for c in d.causes}
+        found = hidden.found()
+        hiding = [m for m in found if hidden.component[m] not in wrong]
+        for mistake, divergence in named.items():  # where it hides before the first element that shows it
+            before = hidden.places.get(mistake, {})
+            at = next((at for at, weight in before.items() if there(weight) and sure(weight)), None)
+            if at is not None and self._order(at) < self._order(_at(divergence)):
+                self.divergences.append(self._together(hidden, at, [mistake]))
+        if hiding:
+            alike = [m for m in hiding[1:] if hidden.component[m] == hidden.component[hiding[0]]]
+            self.divergences.append(self._together(hidden, hidden.first(hiding[0]), [hiding[0], *alike]))
+        elif not found:
             self.reasons += hidden.suspected()
+        self.divergences.sort(key=lambda d: self._order(_at(d)))
         self.notes += hidden.open()
 
-    def _together(self, hidden: Hidden, there: Sequence[str]) -> Divergence:
+    def _order(self, at: At) -> int:
+        return next(i for i, c in enumerate(self.comparisons) if (c.step, c.what) == at)
+
+    def _together(self, hidden: Hidden, at: At, mistakes: Sequence[str]) -> Divergence:
         """Return the divergence that only all elements of a component together show."""
-        (at, component), weight = hidden.first[there[0]], hidden.weights[there[0]]
-        alike = [m for m in there[1:] if hidden.weights[m].explains > 0.9 * weight.explains]
+        weight = hidden.weight(mistakes[0])
+        alike = [m for m in mistakes[1:] if hidden.weight(m).explains > 0.9 * weight.explains]
         return Divergence(
-            next(c for c in self.comparisons if (c.step, c.what) == at),
-            component,
+            self.comparisons[self._order(at)],
+            hidden.component[mistakes[0]],
             self.layers[at[1]],
             self.number,
-            (cause_of(self.oracle, there[0], weight, weight.explains, False, alike),),
+            (cause_of(self.oracle, mistakes[0], weight, False, alike),),
             hidden=True,
-            note=f"each element is within its tolerance; {weight.n:,} of them together show it",
+            note=f"each element is within its tolerance; {weight.elements:,} of them together show it",
         )
+
+
+def _at(divergence: Divergence) -> At:
+    step = divergence.comparison.step
+    assert step is not None
+    return step, divergence.comparison.what
 
 
 class _Exchanged(dict[str, Tensor]):

@@ -50,8 +50,9 @@ class Divergence:
     harmless    whether it cannot change any probability
     hidden      whether each element is within its tolerance, and only all of them together show the mistake
     note        what else is to be said of it, or ""
-    shown       "got", "wanted" and, where there is a cause, "suspected": the tensor as it was recorded, as it
-                should be, and as the first cause makes it; for pictures, never in JSON
+    shown       "got", "wanted", "bound" and, where there is a cause, "suspected": the tensor as it was
+                recorded, as it should be, the tolerance of each element, and the tensor as the first cause
+                makes it; for pictures, never in JSON
     """
 
     comparison: Comparison
@@ -63,6 +64,22 @@ class Divergence:
     hidden: bool = False
     note: str = ""
     shown: Mapping[str, Tensor] = field(default_factory=dict, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a fix changed, by the first wrong number of two diagnoses: the only thing that counts.
+
+    verdict  later, same, earlier, gone, new (there was none before), or unknown
+    text     the same in a sentence, with the reason where it is unknown
+    before   the first wrong number of the earlier diagnosis, as in its JSON, or None
+    after    that of this one, or None
+    """
+
+    verdict: str
+    text: str
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -79,6 +96,8 @@ class Diagnosis:
     divergences   every checkpoint that is wrong in itself, in the order of the data flow; the first of them
                   is the first wrong number
     notes         what was accepted, and why, and what cannot be ruled out
+    reading       the ids that were read: for each sequence, those of each forward call; () where not known
+    progress      what a fix changed since an earlier diagnosis, where one was given
     """
 
     verdict: str
@@ -90,6 +109,8 @@ class Diagnosis:
     not_observed: tuple[str, ...] = ()
     divergences: tuple[Divergence, ...] = ()
     notes: tuple[str, ...] = ()
+    reading: tuple[tuple[tuple[int, ...], ...], ...] = ()
+    progress: Progress | None = None
 
     @property
     def first(self) -> Divergence | None:
@@ -118,6 +139,7 @@ class Diagnosis:
             "engine": self.engine,
             "model": self.model,
             "precision": self.precision,
+            "reading": [[list(call) for call in sequence] for sequence in self.reading],
             "compared": {
                 "checkpoints": len(self.comparisons),
                 "elements": sum(c.elements for c in self.comparisons),
@@ -127,6 +149,7 @@ class Diagnosis:
             "causes": first["causes"] if first else [],
             "others": shown[1:],
             "notes": list(self.notes),
+            "progress": None if self.progress is None else vars(self.progress),
         }
 
 

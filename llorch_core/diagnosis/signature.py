@@ -9,7 +9,8 @@ import numpy as np
 
 from llorch_core.check.compare import compare
 from llorch_core.diagnosis.result import Cause
-from llorch_core.diagnosis.weigh import Weight, errors, weigh
+from llorch_core.diagnosis.weigh import Weight, weigh
+from llorch_core.spec.difference import PRECISIONS
 from llorch_core.spec.language import Tensor
 from llorch_core.spec.window import ROUND
 
@@ -36,22 +37,19 @@ def find_signature(
         return _not_finite(got, wanted)
     best: tuple[Cause, Tensor] | None = None
     for name, text, value in _looks(got, wanted, unit, precision, others):
-        weight = weigh(got, wanted, value, unit)
-        left = float(np.sum(errors(got, value, unit) ** 2))
-        explains = 1 - left / weight.rr if weight.rr else 0.0
+        weight = weigh(got, wanted, value, unit, PRECISIONS[precision][0])
+        explains = weight.explains
         if explains < ENOUGH or (best is not None and explains <= best[0].explains):
             continue
-        best = _cause(name, text, got, value, bound, weight, explains), value
+        best = _cause(name, text, got, value, bound, weight), value
         if best[0].confirmed:
             return best
     return best
 
 
-def _cause(
-    name: str, text: str, got: Tensor, value: Tensor, bound: Tensor, weight: Weight, explains: float
-) -> Cause:
+def _cause(name: str, text: str, got: Tensor, value: Tensor, bound: Tensor, weight: Weight) -> Cause:
     confirmed = compare(name, got, value, bound).conforms
-    return Cause(f"signature.{name}", weight.amount, weight.standard_error, explains, confirmed, text)
+    return Cause(f"signature.{name}", weight.amount, weight.standard_error, weight.explains, confirmed, text)
 
 
 def _not_finite(got: Tensor, wanted: Tensor) -> tuple[Cause, Tensor]:
@@ -89,6 +87,8 @@ def _permuted(got: Tensor, wanted: Tensor) -> Iterator[Look]:
     """Yield the wanted tensor shifted, reversed, transposed, and with slices of an axis in another order."""
     axes = ("row", "column") if wanted.ndim == 2 else ("head", "row", "column")
     for axis, what in enumerate(axes[-wanted.ndim :]):
+        if wanted.shape[axis] < 3:
+            continue
         for by in (1, -1):
             shifted = np.roll(wanted, by, axis)
             yield (

@@ -1,8 +1,9 @@
-"""How much of a mistake is in a tensor: least squares, with every element weighed by its tolerance."""
+"""How much of a mistake is in a tensor: least squares, with every element weighed by its noise."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from llorch_core.spec.language import Tensor
 
 KIND = 1e6  # what -inf in the place of a number, or the reverse, counts: as so many tolerances
 FAR = 1e12  # further than so many tolerances is as far as that
+BINS = 40  # kinds of elements, by how large their last digit is beside their tolerance, in powers of 2
+QUIET = 1e-4  # no engine is more exact than this share of the tolerance, as far as weights are concerned
 
 
 def scale(wanted: Tensor, bound: Tensor, eps: float) -> Tensor:
@@ -30,44 +33,79 @@ def errors(got: Tensor, wanted: Tensor, unit: Tensor) -> Tensor:
     return np.where(same, 0.0, away)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Weight:
-    """Sums over elements, from which the amount of a mistake follows; weights of several tensors add up.
+    """Sums over elements, from which the amount of a mistake follows; those of several tensors add up.
 
-    n   elements
-    rr  sum of squares of got - wanted
-    rd  sum of products of got - wanted with wrong - wanted
-    dd  sum of squares of wrong - wanted
+    Errors are in tolerances. Elements are kept apart in BINS kinds, by how large their own rounding is beside
+    their tolerance; the noise of each kind is measured, by the better of the two readings: right, or wrong.
+
+    n   [BINS], elements
+    rr  [BINS], sum of squares of got - wanted
+    rd  [BINS], sum of products of got - wanted with wrong - wanted
+    dd  [BINS], sum of squares of wrong - wanted
     """
 
-    n: int = 0
-    rr: float = 0.0
-    rd: float = 0.0
-    dd: float = 0.0
+    n: Tensor
+    rr: Tensor
+    rd: Tensor
+    dd: Tensor
 
     def __add__(self, other: Weight) -> Weight:
         return Weight(self.n + other.n, self.rr + other.rr, self.rd + other.rd, self.dd + other.dd)
 
+    @cached_property
+    def left(self) -> Tensor:
+        """What is left of `rr` where the mistake takes the place of the right equation."""
+        return np.maximum(self.rr - 2 * self.rd + self.dd, 0.0)
+
+    @cached_property
+    def _by(self) -> Tensor:
+        noise = np.minimum(self.rr, self.left) / np.maximum(self.n, 1)
+        weights: Tensor = np.where(self.n > 0, 1 / np.maximum(noise, QUIET**2), 0.0)
+        return weights
+
+    def _total(self, sums: Tensor) -> float:
+        return float(np.sum(sums * self._by))
+
+    @property
+    def elements(self) -> int:
+        """How many elements were weighed."""
+        return int(self.n.sum())
+
+    @property
+    def shows(self) -> bool:
+        """Whether the mistake changes more than the last digits of a float64."""
+        return bool(self.dd.sum() > QUIET**2 * self.n.sum())
+
     @property
     def amount(self) -> float:
         """How much of the mistake there is: 0 is none, 1 is all of it."""
-        return self.rd / self.dd if self.dd else 0.0
+        return self._total(self.rd) / self._total(self.dd) if self.shows else 0.0
 
     @property
     def standard_error(self) -> float:
-        """The standard error of the amount, from what the best amount leaves over."""
-        if not self.dd or self.n < 2:
-            return float("inf")
-        left = max(self.rr - self.rd**2 / self.dd, 0.0)
-        return float(np.sqrt(left / (self.n - 1) / self.dd))
+        """The standard error of the amount."""
+        return self._total(self.dd) ** -0.5 if self.shows else float("inf")
 
     @property
     def explains(self) -> float:
         """The share of the error that goes away where the mistake takes the place of the right equation."""
-        return (2 * self.rd - self.dd) / self.rr if self.rr else 0.0
+        return 1 - self._total(self.left) / self._total(self.rr) if self.rr.any() else 0.0
 
 
-def weigh(got: Tensor, wanted: Tensor, wrong: Tensor, unit: Tensor) -> Weight:
-    """Return how much of `wrong` is in `got`; all of one shape."""
-    r, d = errors(got, wanted, unit), errors(wrong, wanted, unit)
-    return Weight(r.size, float(np.sum(r * r)), float(np.sum(r * d)), float(np.sum(d * d)))
+def weigh(got: Tensor, wanted: Tensor, wrong: Tensor, unit: Tensor, eps: float) -> Weight:
+    """Return how much of `wrong` is in `got`; all of one shape.
+
+    unit  the tolerance of each element
+    eps   of the engine's precision
+    """
+    r, d = errors(got, wanted, unit).ravel(), errors(wrong, wanted, unit).ravel()
+    with np.errstate(all="ignore"):
+        rounding = np.log2(np.abs(wanted) * eps / unit).ravel()
+    kind = np.clip(np.nan_to_num(rounding, nan=0, neginf=-BINS) + BINS // 2, 0, BINS - 1).astype(np.int64)
+
+    def total(x: Tensor) -> Tensor:
+        return np.bincount(kind, x, BINS).astype(np.float64)
+
+    return Weight(total(np.ones_like(r)), total(r * r), total(r * d), total(d * d))

@@ -14,8 +14,15 @@ Array = NDArray[Any]
 Chunks = Sequence[Sequence[int]]
 
 
+class NotHereError(Exception):
+    """A scenario needs something that this machine, model or engine does not have; it is named."""
+
+
 class Subject(Protocol):
     """An engine on trial, with a model in it.
+
+    What it has not, it refuses by NotHereError, which names it: the scenario is then not run. One that
+    reads no call after another says so by an attribute `has_past` that is False.
 
     name       how it is called in reports
     folder     the model's folder
@@ -25,7 +32,9 @@ class Subject(Protocol):
 
     name: str
     folder: Path
-    precision: str
+
+    @property
+    def precision(self) -> str: ...
 
     @property
     def config(self) -> Mapping[str, Any]: ...

@@ -1,4 +1,4 @@
-"""behave's hooks: they open and close the record of each scenario, and fail those that compare nothing."""
+"""behave's hooks: they open and close the record of each scenario, and fail those that prove nothing."""
 
 from __future__ import annotations
 
@@ -48,16 +48,24 @@ def after_step(context: Any, step: Any) -> None:
 
 
 def after_scenario(context: Any, scenario: Any) -> None:
-    """Close the record: a scenario that passed and compared nothing is a stub, and fails."""
+    """Close the record: a scenario that passed, but compared nothing or nothing that counts, is a stub."""
     outcome = context.session.outcomes[-1]
     status = scenario.status.name
     if outcome.status == "not run" or status == "skipped":
         outcome.status = "not run"
     elif status == "passed":
-        if not outcome.compared:
-            outcome.status, outcome.message = "stub", "it passed without comparing a single element"
+        try:
+            if not outcome.compared:
+                raise DegenerateError("it passed without comparing a single element")
+            context.session.check_data()
+        except DegenerateError as error:
+            outcome.status, outcome.message = "stub", str(error)
+        except NotHereError as error:
+            if outcome.status == "passed":
+                outcome.status, outcome.message = "not run", str(error)
+                scenario.set_status("skipped")
         if outcome.status == "stub":
-            scenario.set_status("failed")
+            scenario.hook_failed = True  # plain behave would end with 0: no step of it failed
     elif outcome.status != "stub":
         outcome.status = "failed" if status == "failed" else "error"
         unwritten = [s.name for s in scenario.all_steps if s.status.name == "undefined"]

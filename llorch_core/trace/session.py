@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,13 +21,15 @@ from llorch_core.check.compare import (
 from llorch_core.spec.difference import PRECISIONS
 from llorch_core.spec.errors import SpecError
 from llorch_core.spec.model import ModelSpec
-from llorch_core.spec.oracle import Oracle, Step, Wanted, read_oracle
+from llorch_core.spec.oracle import Oracle, Step, Wanted, random_oracle, read_oracle
 from llorch_core.spec.suite import load_specs, suite_folder
 from llorch_core.subject.dump import read_dump
 from llorch_core.subject.protocol import Array, Chunks, Subject
+from llorch_core.subject.protocol import NotHereError as NotHereError  # its home for all of trace/
 
 Result = TypeVar("Result")
 READING = 32  # positions of the standard reading, where the model has as many
+SMALL = {"vocab_size": 11, "n_positions": 8, "n_embd": 12, "n_head": 3, "n_layer": 2}  # as config.json has it
 
 
 class CrashError(MismatchError):
@@ -38,13 +40,13 @@ class DegenerateError(Exception):
     """The data of a scenario are such that a wrong engine would pass too: it proves nothing."""
 
 
-class NotHereError(Exception):
-    """A scenario needs something that this machine, model or engine does not have; it is named."""
-
-
 @dataclass
 class Outcome:
-    """What one scenario did: which rules it is about, what it compared, and how it ended."""
+    """What one scenario did: which rules it is about, what it compared, and how it ended.
+
+    facts     what its steps measured of its data, for the conditions of its rules
+    of_model  the facts that the model on trial decides, and no line of the scenario
+    """
 
     rules: tuple[str, ...]
     title: str
@@ -55,6 +57,8 @@ class Outcome:
     message: str = ""
     crashed: bool = False
     compared: int = 0
+    facts: dict[str, float] = field(default_factory=dict)
+    of_model: set[str] = field(default_factory=set)
 
 
 class Session:
@@ -110,6 +114,45 @@ class Session:
         self.outcomes[-1].evidence += comparisons
         require(comparisons)
 
+    # What a scenario proves depends on its data.
+
+    def facts(self, **measured: float) -> None:
+        """Keep what a step measured of the data that it uses."""
+        self.outcomes[-1].facts |= measured
+
+    def facts_of_model(self, **measured: float) -> None:
+        """Keep what a step measured of the model on trial: what that lacks is no fault of the scenario."""
+        self.facts(**measured)
+        self.outcomes[-1].of_model |= measured.keys()
+
+    def check_data(self) -> None:
+        """Hold the scenario that runs to the conditions that its rules need.
+
+        Raises DegenerateError where its data prove nothing, or nobody measured them, and NotHereError
+        where it is the model on trial that lacks something.
+        """
+        outcome = self.outcomes[-1]
+        lacking = []
+        for part, _, rule in (id.partition(".") for id in outcome.rules):
+            behaviour = {**self.spec.before, **self.spec.after}.get(part)
+            for condition in behaviour.needs.get(rule, ()) if behaviour else ():
+                if (got := condition.unmet_by(outcome.facts)) is None:
+                    continue
+                if not condition.holds.names & outcome.of_model:
+                    raise DegenerateError(
+                        f"its data do not meet {condition.id}: wanted {condition.holds.text}, got {got}. "
+                        f"Why: {condition.why}"
+                    )
+                lacking.append(f"a model with {condition.holds.text} ({got}): {condition.why}")
+        if lacking:
+            raise NotHereError("; ".join(lacking))
+
+    def needs_positions(self, count: int) -> None:
+        """Raise NotHereError where the model has fewer positions than a scenario reads."""
+        n_ctx = self.subject.config["n_ctx"]
+        if n_ctx < count:
+            raise NotHereError(f"a model with {count} positions (n_ctx = {n_ctx})")
+
     # The standard reading: a prompt, a chunk, and single tokens. All code paths, and a past.
 
     def ids(self, count: int, seed: int = 0) -> list[int]:
@@ -120,11 +163,30 @@ class Session:
 
     @cached_property
     def chunks(self) -> list[list[int]]:
-        """A half of the reading as a prompt, a quarter as a chunk, and up to three single tokens."""
+        """A half of the reading as a prompt, a quarter as a chunk, and up to three single tokens.
+
+        For an engine that reads no call after another: all in one.
+        """
         count = min(READING, self.subject.config["n_ctx"])
         ids, half, quarter = self.ids(count), count // 2, count // 4
+        if not self.has_past:
+            return [ids]
         chunks = [ids[:half], ids[half : half + quarter], *([i] for i in ids[half + quarter :][:3])]
         return [chunk for chunk in chunks if chunk]
+
+    @property
+    def has_past(self) -> bool:
+        """Whether the engine reads one call after another."""
+        return bool(getattr(self.subject, "has_past", True))
+
+    def require_past(self) -> None:
+        """Raise NotHereError where the engine has no past, and a rule can fail only with one."""
+        if self.has_past:
+            return
+        rules = self.spec.all_rules()
+        for mistake in (m for id in self.outcomes[-1].rules for m in rules[id].catches):
+            if needs_past(mistake):
+                raise NotHereError(f"a call after another, without which {mistake} would not show")
 
     @cached_property
     def record(self) -> list[Step]:
@@ -264,3 +326,22 @@ class Example:
             raise SpecError(f"the equations do not give the numbers of the example: {agreed}.")
         wanted = np.where(local == right, by_hand, local)
         return compare(f"{self.component}.{name}", self.got[name], wanted, bound)
+
+
+@cache
+def needs_past(mistake: str) -> bool:
+    """Return whether a mistake shows with a past, and not in one call: tried on a small model."""
+    spec = load_specs()
+    part, _, name = mistake.partition(".")
+    if part not in spec.components and (part != spec.id or spec.mistakes[name].policy):
+        return False  # it is in no equation, and in no wiring
+    right, wrong = (random_oracle(spec, spec.read_config(SMALL), mistake=m) for m in (None, mistake))
+
+    def shows(chunks: Chunks) -> bool:
+        return any(
+            x.shape != seen[checkpoint].shape or not np.allclose(x, seen[checkpoint])
+            for step, seen in zip(right.run(chunks), wrong.run(chunks), strict=True)
+            for checkpoint, x in step.items()
+        )
+
+    return not shows([[1, 2, 3, 2, 5]]) and shows([[1, 2, 3], [2], [5]])

@@ -71,7 +71,12 @@ class Mistaken(Generation):
         else:
             samplers = [Sampler(sampling) for _ in prompts]
         pieces = list(self._pieces(prompts, samplers, **settings))
-        return [self._completion(prompt, [p for p in pieces if p.sequence == i], samplers[i].seed)
+        seeds = [sampler.seed for sampler in samplers]
+        if self._data["seed_told"] == "another one":
+            seeds = [seed ^ 1 for seed in seeds]
+        elif self._data["seed_told"] != self._right["seed_told"] and sampling.seed is None:
+            seeds = [0 for _ in seeds]
+        return [self._completion(prompt, [p for p in pieces if p.sequence == i], seeds[i])
                 for i, prompt in enumerate(prompts)]  # fmt: skip
 
     def stream(self, prompt: Sequence[int], **settings: Any) -> Iterator[Piece]:
@@ -99,6 +104,10 @@ class Mistaken(Generation):
     ) -> Iterator[Piece]:
         data, config, tokenizer = self._data, self.model.config, self.model.tokenizer
         read = [self._prompt(prompt, max_tokens) for prompt in prompts]
+        if max_tokens < 1 and data["max_tokens_below_1"] == "becomes 1":
+            max_tokens = 1
+        elif max_tokens < 1 and data["max_tokens_below_1"] == "is no limit":
+            max_tokens = min(config.n_ctx - len(prompt) + 1 for prompt in read)
         if data["max_tokens_counts"] == "tokens after the first":
             max_tokens += 1
         elif data["max_tokens_counts"] == "prompt and tokens that are added":

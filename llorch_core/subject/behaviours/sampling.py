@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -43,13 +45,21 @@ class Mistaken(Sampler):
     def __init__(
         self, settings: Mapping[str, Any], data: Mapping[str, Any], right: Mapping[str, Any]
     ) -> None:
-        sampling = Settings(**{name: x for name, x in settings.items() if name in data["honoured"]})
-        if "seed" not in settings and data["without_a_seed"] != right["without_a_seed"]:
+        honoured = {name: x for name, x in settings.items() if name in data["honoured"]}
+        if data["out_of_range"] == "becomes the nearest in range":
+            honoured = {name: _nearest(name, x) for name, x in honoured.items()}
+        sampling = _unchecked(honoured) if data["out_of_range"] == "taken" else Settings(**honoured)
+        if "seed" not in settings and isinstance(data["without_a_seed"], int):
             sampling = replace(sampling, seed=data["without_a_seed"])
         if sampling.temperature == 0 and data["temperature_zero"] == "a draw at temperature 1":
             sampling = replace(sampling, temperature=1.0)
         super().__init__(sampling)
         self._data, self._right = data, right
+        if sampling.seed is None and data["without_a_seed"] != right["without_a_seed"]:
+            self.seed = secrets.randbits(32 if "32" in data["without_a_seed"] else 128)
+            self._random = np.random.Generator(np.random.PCG64(self.seed))
+        if sampling.seed is None and data["seed_told"] == "another one":
+            self.seed ^= 1
 
     def choose(self, logits: Row, previous_ids: Sequence[int] | NDArray[np.integer[Any]]) -> int:
         wrong = {name for name in self._data if self._data[name] != self._right[name]}
@@ -96,3 +106,25 @@ class Mistaken(Sampler):
             elif step == "top_p":
                 logits = top_p(logits, s.top_p)
         return draw(softmax(logits), self._random.random())
+
+
+RANGES = {  # settings: the least and the most that they may be
+    "temperature": (0.0, sys.float_info.max),
+    "top_k": (0, sys.maxsize),
+    "top_p": (sys.float_info.min, 1.0),
+    "repetition_penalty": (sys.float_info.min, sys.float_info.max),
+    "seed": (0, 2**64 - 1),
+}
+
+
+def _nearest(name: str, value: Any) -> Any:
+    least, most = RANGES[name]
+    return min(max(least, value), most)  # the least for NaN
+
+
+def _unchecked(settings: Mapping[str, Any]) -> Settings:
+    """Return settings as they are, where the engine would refuse them."""
+    sampling = Settings()
+    for name, value in settings.items():
+        object.__setattr__(sampling, name, value)
+    return sampling
