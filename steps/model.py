@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 from behave import given, then, when
 
 from llorch_core.check.compare import compare
@@ -55,10 +56,19 @@ def equal_to_share(context, share):
     context.session.note(context.session.hold_recorded(context.record, float(share)))
 
 
-@then("the logits are equal to {share} of the largest")
+@then("the logits are equal to {share} of the largest, or, in 16 bits, to their tolerance")
 def logits_equal(context, share):
-    comparisons = context.session.hold_recorded(context.record, float(share))
-    context.session.note(c for c in comparisons if c.what == "logits")
+    session = context.session
+    if session.subject.precision in ("float16", "bfloat16"):
+        rows = np.cumsum([len(step["ids"]) for step in context.golden])[:-1]
+        bounds = np.split(session.rounding([step["ids"].tolist() for step in context.golden]) / 2, rows)
+        session.note(
+            compare("logits", context.record[k]["logits"], step["logits"], bounds[k], k)
+            for k, step in enumerate(context.golden)
+        )
+    else:
+        comparisons = session.hold_recorded(context.record, float(share))
+        session.note(c for c in comparisons if c.what == "logits")
 
 
 @given("a sequence of {count:d} tokens")

@@ -45,6 +45,9 @@ print(peak)  # of this program alone; ru_maxrss would count what started it
 
 @given("the real weights of {name}")
 def real_weights(context, name):
+    subject = context.session.subject
+    if not isinstance(subject, NumpyEngine):
+        raise NotHereError(f"an engine that generates text ({subject.name} is asked for tensors)")
     folder = Path(os.environ.get("LLORCH_GPT2", "nowhere")) / name
     if not folder.is_dir():
         raise NotHereError(f"the real weights of {name} (set LLORCH_GPT2 to the folder that holds {name}/)")

@@ -13,7 +13,7 @@ Feature: Others computed the same
   Scenario: The engine gives the logits that others recorded
     Given tensors of this model that others recorded
     When the model reads the same ids
-    Then the logits are equal to 1e-5 of the largest
+    Then the logits are equal to 1e-5 of the largest, or, in 16 bits, to their tolerance
 
   @gpt2.others_agree
   Scenario: Two recordings of the same prompt are one

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+import re
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -58,6 +59,11 @@ class Suspects:
             for part in (component, *component.uses.values()):
                 for name, mistake in part.mistakes.items():
                     if part is not component or any(component.changes(name, output) for output in outputs):
+                        found[mistake.id] = None
+            read = {re.sub(r"^h\.\d+\.", "h.N.", source) for source in place.node.sources.values()}
+            for behaviour in spec.before.values():
+                for mistake in behaviour.mistakes.values():
+                    if isinstance(mistake.shows_as, Mapping) and not read.isdisjoint(mistake.shows_as):
                         found[mistake.id] = None
             for rewiring in spec.mistakes.values():
                 made = (at_layer(name, place.node.layer, n_layer) for name in rewiring.instead)
@@ -168,6 +174,14 @@ def _causes(suspects: Suspects, trials: Sequence[Trial], wanted: Wanted) -> tupl
         if np.abs(errors(trial.value, best.value, unit)).max(initial=0.0) <= ALIKE
     ]
     weight = best.weight
+    behaviours = (*suspects.oracle.spec.before.values(), *suspects.oracle.spec.after.values())
+    same = {best.mistakes[0], *alike}
+    alike += [
+        mistake.id
+        for part in behaviours
+        for mistake in part.mistakes.values()
+        if isinstance(mistake.shows_as, str) and mistake.shows_as in same
+    ]
     return tuple(cause_of(suspects.oracle, m, weight, best.confirmed, alike) for m in best.mistakes)
 
 

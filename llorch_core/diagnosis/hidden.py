@@ -67,7 +67,7 @@ class Hidden:
         return sorted((m for m in weights if there(weights[m])), key=lambda m: -weights[m].explains)
 
     def first(self, mistake: str) -> At:
-        """Return the first checkpoint that shows a mistake by itself, or where none does, the first of all."""
+        """Return the first checkpoint that shows a mistake by itself, or if none does, the first of all."""
         alone = (at for at, weight in self.places[mistake].items() if there(weight) and sure(weight))
         return next(alone, next(iter(self.places[mistake])))
 

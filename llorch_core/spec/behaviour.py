@@ -91,7 +91,11 @@ def read_behaviour(path: Path, schemas: Path) -> Behaviour:
         rules=read_rules(file),
         mistakes={
             name: Mistake(
-                f"{data['id']}.{name}", entry["instead"], entry["symptom"], tuple(entry.get("seen_in", ()))
+                f"{data['id']}.{name}",
+                entry["instead"],
+                entry["symptom"],
+                tuple(entry.get("seen_in", ())),
+                shows_as=_shows_as(file, name),
             )
             for name, entry in data["mistakes"].items()
         },
@@ -123,3 +127,20 @@ def _read_needs(file: YamlFile) -> dict[str, tuple[Condition, ...]]:
         if not any(name in names for names in needs.values()):
             raise file.error(f"no rule needs {name}. Name it in a rule, or leave it out.", "conditions", name)
     return {rule: tuple(conditions[name] for name in names) for rule, names in needs.items()}
+
+
+def _shows_as(file: YamlFile, mistake: str) -> str | dict[str, Equation] | None:
+    """Return what a mistake makes of a model: the mistake of another spec, or equations of weights."""
+    shown = file.data["mistakes"][mistake].get("shows_as")
+    if shown is None or isinstance(shown, str):
+        return shown
+    equations = {}
+    for weight, text in shown.items():
+        try:
+            equations[weight] = Equation(text)
+        except SpecError as error:
+            raise file.error(str(error), "mistakes", mistake, "shows_as", weight) from error
+        if read := ", ".join(sorted(equations[weight].names - {"w"})):
+            reason = f"{text} reads {read}, wanted w: the right weight."
+            raise file.error(reason, "mistakes", mistake, "shows_as", weight)
+    return equations

@@ -57,6 +57,7 @@ class Mistake:
     symptom: str
     seen_in: tuple[str, ...]
     hidden_in: tuple[str, ...] = ()  # precisions in which no element shows it
+    shows_as: str | Mapping[str, Equation] | None = None  # another mistake, or weights made of the right ones
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from llorch_core.spec.component import resolve
 from llorch_core.spec.difference import PRECISIONS
 from llorch_core.spec.errors import SpecError
-from llorch_core.spec.language import Tensor
+from llorch_core.spec.language import Equation, Tensor
 from llorch_core.spec.model import ModelSpec, Node
 
 Step = dict[str, Any]
@@ -58,10 +59,17 @@ class Oracle:
 
     def __post_init__(self) -> None:
         made: dict[str, list[str]] = {}
+        known = {m.id: m for part in self.spec.parts() for m in part.mistakes.values()}
         for mistake in self.mistake.split(" + ") if self.mistake else ():
-            if mistake not in self.spec.mistake_ids():
+            if mistake not in known:
                 raise SpecError(f"{mistake} is not a mistake. `llorch spec show COMPONENT` lists them.")
-            part, _, name = mistake.partition(".")
+            shown = getattr(known[mistake], "shows_as", mistake)
+            if isinstance(shown, Mapping):
+                self.weights = _Altered(self.weights, shown)
+                continue
+            part, _, name = (shown or mistake).partition(".")
+            if part in {**self.spec.before, **self.spec.after}:
+                raise SpecError(f"{mistake} is not made by equations: its spec does not say how it shows.")
             made.setdefault(part, []).append(name)
         self._nodes = self.spec.nodes(self.config["n_layer"], made.pop(self.spec.id, ()))
         self._wrong = {part: " + ".join(names) for part, names in made.items()}
@@ -324,6 +332,27 @@ class Weights(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._stored)
+
+
+class _Altered(Mapping[str, Tensor]):
+    """Weights, some of them made of the right one by an equation; names may say h.N. for every block."""
+
+    def __init__(self, weights: Mapping[str, Tensor], equations: Mapping[str, Equation]) -> None:
+        self._weights, self._equations = weights, equations
+
+    def __getitem__(self, name: str) -> Tensor:
+        found = self._weights[name]
+        equation = self._equations.get(re.sub(r"^h\.\d+\.", "h.N.", name))
+        return found if equation is None else np.asarray(equation.run({"w": np.asarray(found, np.float64)}))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._weights
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._weights)
+
+    def __len__(self) -> int:
+        return len(self._weights)
 
 
 def _read_stored(path: Path) -> Iterator[tuple[str, Stored]]:

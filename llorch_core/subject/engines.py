@@ -42,7 +42,7 @@ def put_on_trial(
         )
     if engine == "numpy":
         return NumpyEngine(model)
-    if kind == "spec" and (not rest or rest in load_specs().mistake_ids()):
+    if kind == "spec" and (not rest or set(rest.split(" + ")) <= set(load_specs().mistake_ids())):
         return engine_of_specs(load_specs(), NumpyEngine(model).folder, rest or None)
     if kind == "transformers":
         from llorch_core.subject.transformers_engine import TransformersEngine

@@ -12,7 +12,7 @@ from llorch_core.engine import gpt2, layers, sampling
 from llorch_core.engine.cache import KVCache
 from llorch_core.engine.model import load
 from llorch_core.engine.weights import MLP, Conv1D
-from llorch_core.spec.oracle import Step
+from llorch_core.spec.oracle import Step, read_oracle
 from llorch_core.spec.suite import load_specs
 from llorch_core.subject.behaviours import behaviour
 from llorch_core.subject.protocol import Array, Chunks
@@ -51,6 +51,17 @@ class NumpyEngine:
         return behaviour(name)(self.model, data)
 
     def record(self, chunks: Chunks) -> list[Step]:
+        part, mistake = self._mistake
+        spec = load_specs()
+        behaviours = {**spec.before, **spec.after}
+        if part in behaviours and behaviours[part].mistakes[mistake].shows_as:
+            return read_oracle(spec, self.folder, f"{part}.{mistake}").run(chunks)
+        if part == "recording":
+            return list(self.behaviour(part).record(chunks))
+        if part == "kv_cache":
+            protocol = self.behaviour(part)
+            past = protocol.new(sum(len(chunk) for chunk in chunks))
+            return [protocol.read(past, list(chunk)) for chunk in chunks]
         cache = self.model.new_cache(sum(len(chunk) for chunk in chunks))
         steps: list[Step] = []
         for chunk in chunks:
