@@ -11,7 +11,7 @@ import numpy as np
 
 from llorch_core.check.compare import compare
 from llorch_core.diagnosis.result import Cause
-from llorch_core.diagnosis.weigh import Weight, errors, scale, weigh
+from llorch_core.diagnosis.weigh import Estimate, Weight, errors, scale, weigh
 from llorch_core.spec.difference import PRECISIONS
 from llorch_core.spec.errors import SpecError
 from llorch_core.spec.language import Tensor
@@ -122,7 +122,8 @@ def find_causes(
     singles = [
         trial
         for name in suspects.of(at)
-        if (trial := suspects.try_on([name], at, got, wanted)) is not None and trial.weight.explains > 0
+        if (trial := suspects.try_on([name], at, got, wanted)) is not None
+        and trial.weight.by_tolerance.explains > 0
     ]
     singles.sort(key=_order)
     if singles and singles[0].confirmed:
@@ -135,7 +136,8 @@ def find_causes(
 
 
 def _enough(trial: Trial) -> bool:
-    return trial.weight.explains >= ENOUGH and abs(trial.weight.amount - 1) <= NEAR_ONE
+    found = trial.weight.by_tolerance
+    return found.explains >= ENOUGH and abs(found.amount - 1) <= NEAR_ONE
 
 
 def _pairs(suspects: Suspects, at: At, got: Tensor, wanted: Wanted) -> Iterator[Trial]:
@@ -173,7 +175,7 @@ def _causes(suspects: Suspects, trials: Sequence[Trial], wanted: Wanted) -> tupl
         for trial in trials[1:]
         if np.abs(errors(trial.value, best.value, unit)).max(initial=0.0) <= ALIKE
     ]
-    weight = best.weight
+    found = best.weight.by_tolerance
     behaviours = (*suspects.oracle.spec.before.values(), *suspects.oracle.spec.after.values())
     same = {best.mistakes[0], *alike}
     alike += [
@@ -182,17 +184,17 @@ def _causes(suspects: Suspects, trials: Sequence[Trial], wanted: Wanted) -> tupl
         for mistake in part.mistakes.values()
         if isinstance(mistake.shows_as, str) and mistake.shows_as in same
     ]
-    return tuple(cause_of(suspects.oracle, m, weight, best.confirmed, alike) for m in best.mistakes)
+    return tuple(cause_of(suspects.oracle, m, found, best.confirmed, alike) for m in best.mistakes)
 
 
-def cause_of(oracle: Oracle, mistake: str, weight: Weight, confirmed: bool, alike: Sequence[str]) -> Cause:
+def cause_of(oracle: Oracle, mistake: str, found: Estimate, confirmed: bool, alike: Sequence[str]) -> Cause:
     """Return a mistake of the specs as the cause of an error."""
     (entry,) = (m for part in oracle.spec.parts() for m in part.mistakes.values() if m.id == mistake)
     return Cause(
         mistake,
-        weight.amount,
-        weight.standard_error,
-        weight.explains,
+        found.amount,
+        found.standard_error,
+        found.explains,
         confirmed,
         entry.symptom,
         entry.seen_in,

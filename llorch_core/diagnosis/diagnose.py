@@ -10,7 +10,7 @@ import numpy as np
 from llorch_core.check.compare import Comparison, compare
 from llorch_core.diagnosis.align import UndecidedError, align
 from llorch_core.diagnosis.cause import At, Suspects, cause_of, find_causes
-from llorch_core.diagnosis.hidden import Hidden, sure, there
+from llorch_core.diagnosis.hidden import Hidden
 from llorch_core.diagnosis.result import CONFORMS, DIVERGES, UNDECIDED, Cause, Diagnosis, Divergence
 from llorch_core.diagnosis.signature import find_signature, where
 from llorch_core.diagnosis.weigh import scale
@@ -214,13 +214,13 @@ class _Reading:
         found = hidden.found()
         hiding = [m for m in found if hidden.component[m] not in wrong]
         for mistake, divergence in named.items():  # where it hides before the first element that shows it
-            before = hidden.places.get(mistake, {})
-            at = next((at for at, weight in before.items() if there(weight) and sure(weight)), None)
+            at = hidden.alone(mistake)
             if at is not None and self._order(at) < self._order(_at(divergence)):
                 self.divergences.append(self._together(hidden, at, [mistake]))
         if hiding:
             alike = [m for m in hiding[1:] if hidden.component[m] == hidden.component[hiding[0]]]
-            self.divergences.append(self._together(hidden, hidden.first(hiding[0]), [hiding[0], *alike]))
+            at = hidden.alone(hiding[0]) or next(iter(hidden.places[hiding[0]]))
+            self.divergences.append(self._together(hidden, at, [hiding[0], *alike]))
         elif not found:
             self.reasons += hidden.suspected()
         self.divergences.sort(key=lambda d: self._order(_at(d)))
@@ -232,13 +232,14 @@ class _Reading:
     def _together(self, hidden: Hidden, at: At, mistakes: Sequence[str]) -> Divergence:
         """Return the divergence that only all elements of a component together show."""
         weight = hidden.weight(mistakes[0])
-        alike = [m for m in mistakes[1:] if hidden.weight(m).explains > 0.9 * weight.explains]
+        found = weight.by_noise
+        alike = [m for m in mistakes[1:] if hidden.weight(m).by_noise.explains > 0.9 * found.explains]
         return Divergence(
             self.comparisons[self._order(at)],
             hidden.component[mistakes[0]],
             self.layers[at[1]],
             self.number,
-            (cause_of(self.oracle, mistakes[0], weight, False, alike),),
+            (cause_of(self.oracle, mistakes[0], found, False, alike),),
             hidden=True,
             note=f"each element is within its tolerance; {weight.elements:,} of them together show it",
         )

@@ -8,7 +8,7 @@ from functools import reduce
 from operator import add
 
 from llorch_core.diagnosis.cause import At, Suspects
-from llorch_core.diagnosis.weigh import Weight, scale, weigh
+from llorch_core.diagnosis.weigh import Estimate, Weight, scale, weigh
 from llorch_core.spec.difference import PRECISIONS
 from llorch_core.spec.language import Tensor
 from llorch_core.spec.oracle import Wanted
@@ -61,48 +61,51 @@ class Hidden:
         """Return what all checkpoints together say of a mistake."""
         return reduce(add, self.places[mistake].values())
 
+    def _estimates(self) -> dict[str, Estimate]:
+        return {mistake: self.weight(mistake).by_noise for mistake in self.places}
+
     def found(self) -> list[str]:
         """Return the mistakes that are there, the surest first."""
-        weights = {mistake: self.weight(mistake) for mistake in self.places}
-        return sorted((m for m in weights if there(weights[m])), key=lambda m: -weights[m].explains)
+        estimates = self._estimates()
+        return sorted((m for m, e in estimates.items() if there(e)), key=lambda m: -estimates[m].explains)
 
-    def first(self, mistake: str) -> At:
-        """Return the first checkpoint that shows a mistake by itself, or if none does, the first of all."""
-        alone = (at for at, weight in self.places[mistake].items() if there(weight) and sure(weight))
-        return next(alone, next(iter(self.places[mistake])))
+    def alone(self, mistake: str) -> At | None:
+        """Return the first checkpoint that shows a mistake by itself, or None."""
+        for at, weight in self.places.get(mistake, {}).items():
+            if there(weight.by_noise):
+                return at
+        return None
 
     def suspected(self) -> list[str]:
         """Return what the numbers lean to without proving it, in sentences."""
-        weights = {mistake: self.weight(mistake) for mistake in self.places}
         return [
-            f"{m} may be there: its amount is {w.amount:.2f} ± {w.standard_error:.2f}, and it lowers the "
-            f"error by {w.explains:.2%}; about {_more(w, LOWERED / w.explains):,} elements more would tell"
-            for m, w in weights.items()
-            if 0 < w.explains <= LOWERED and AMOUNT[0] < w.amount < AMOUNT[1] and sure(w)
+            f"{m} may be there: its amount is {e.amount:.2f} ± {e.standard_error:.2f}, and it lowers the "
+            f"error by {e.explains:.2%}; about {self._more(m, LOWERED / e.explains)} elements more would tell"
+            for m, e in self._estimates().items()
+            if 0 < e.explains <= LOWERED and AMOUNT[0] < e.amount < AMOUNT[1] and sure(e)
         ]
 
     def open(self) -> list[str]:
         """Return the mistakes that these numbers cannot tell from none, in sentences."""
-        weights = {mistake: self.weight(mistake) for mistake in self.places}
         return [
             f"{m} cannot be told from none in {self.suspects.precision}: its amount is known to "
-            f"± {w.standard_error:.2g}; about {_more(w, (w.standard_error / SHARP) ** 2):,} elements more "
+            f"± {e.standard_error:.2g}; about {self._more(m, (e.standard_error / SHARP) ** 2)} elements more "
             "would tell"
-            for m, w in weights.items()
-            if w.standard_error > SHARP
+            for m, e in self._estimates().items()
+            if e.standard_error > SHARP
         ]
 
+    def _more(self, mistake: str, times: float) -> str:
+        """Return how many elements are missing where `times` as many are needed, to two digits."""
+        more = max(self.weight(mistake).elements * (times - 1), 1.0)
+        return f"{int(float(f'{more:.1e}')):,}" if more < 1e12 else f"{more:.1e}"
 
-def there(weight: Weight) -> bool:
-    """Whether a mistake is there: it lowers the error, and its amount is about 1."""
-    return weight.explains > LOWERED and AMOUNT[0] < weight.amount < AMOUNT[1]
+
+def there(found: Estimate) -> bool:
+    """Whether a mistake is there: it lowers the error, and its amount is about 1, and sure."""
+    return found.explains > LOWERED and AMOUNT[0] < found.amount < AMOUNT[1] and sure(found)
 
 
-def sure(weight: Weight) -> bool:
+def sure(found: Estimate) -> bool:
     """Whether the amount of a mistake is far from none."""
-    return weight.amount > SUSPICIOUS * weight.standard_error
-
-
-def _more(weight: Weight, times: float) -> int:
-    """Return how many elements are missing where `times` as many are needed, to two digits."""
-    return int(float(f"{max(weight.elements * (times - 1), 1.0):.1e}"))
+    return found.amount > SUSPICIOUS * found.standard_error

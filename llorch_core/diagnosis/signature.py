@@ -9,7 +9,7 @@ import numpy as np
 
 from llorch_core.check.compare import compare
 from llorch_core.diagnosis.result import Cause
-from llorch_core.diagnosis.weigh import Weight, weigh
+from llorch_core.diagnosis.weigh import Estimate, weigh
 from llorch_core.spec.difference import PRECISIONS
 from llorch_core.spec.language import Tensor
 from llorch_core.spec.window import ROUND
@@ -37,19 +37,18 @@ def find_signature(
         return _not_finite(got, wanted)
     best: tuple[Cause, Tensor] | None = None
     for name, text, value in _looks(got, wanted, unit, precision, others):
-        weight = weigh(got, wanted, value, unit, PRECISIONS[precision][0])
-        explains = weight.explains
-        if explains < ENOUGH or (best is not None and explains <= best[0].explains):
+        found = weigh(got, wanted, value, unit, PRECISIONS[precision][0]).by_tolerance
+        if found.explains < ENOUGH or (best is not None and found.explains <= best[0].explains):
             continue
-        best = _cause(name, text, got, value, bound, weight), value
+        best = _cause(name, text, got, value, bound, found), value
         if best[0].confirmed:
             return best
     return best
 
 
-def _cause(name: str, text: str, got: Tensor, value: Tensor, bound: Tensor, weight: Weight) -> Cause:
+def _cause(name: str, text: str, got: Tensor, value: Tensor, bound: Tensor, found: Estimate) -> Cause:
     confirmed = compare(name, got, value, bound).conforms
-    return Cause(f"signature.{name}", weight.amount, weight.standard_error, weight.explains, confirmed, text)
+    return Cause(f"signature.{name}", found.amount, found.standard_error, found.explains, confirmed, text)
 
 
 def _not_finite(got: Tensor, wanted: Tensor) -> tuple[Cause, Tensor]:

@@ -12,6 +12,7 @@ from llorch_core.spec.language import Tensor
 KIND = 1e6  # what -inf in the place of a number, or the reverse, counts: as so many tolerances
 FAR = 1e12  # further than so many tolerances is as far as that
 BINS = 40  # kinds of elements, by how large their last digit is beside their tolerance, in powers of 2
+MANY = 32  # elements of a kind that its noise can be measured by
 QUIET = 1e-4  # no engine is more exact than this share of the tolerance, as far as weights are concerned
 
 
@@ -33,12 +34,26 @@ def errors(got: Tensor, wanted: Tensor, unit: Tensor) -> Tensor:
     return np.where(same, 0.0, away)
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """How much of a mistake there is.
+
+    amount          0 is none, 1 is all of it
+    standard_error  of the amount
+    explains        share of the error that goes away where the mistake takes the place of the right equation
+    """
+
+    amount: float
+    standard_error: float
+    explains: float
+
+
 @dataclass(frozen=True, eq=False)
 class Weight:
     """Sums over elements, from which the amount of a mistake follows; those of several tensors add up.
 
     Errors are in tolerances. Elements are kept apart in BINS kinds, by how large their own rounding is beside
-    their tolerance; the noise of each kind is measured, by the better of the two readings: right, or wrong.
+    their tolerance.
 
     n   [BINS], elements
     rr  [BINS], sum of squares of got - wanted
@@ -59,15 +74,6 @@ class Weight:
         """What is left of `rr` where the mistake takes the place of the right equation."""
         return np.maximum(self.rr - 2 * self.rd + self.dd, 0.0)
 
-    @cached_property
-    def _by(self) -> Tensor:
-        noise = np.minimum(self.rr, self.left) / np.maximum(self.n, 1)
-        weights: Tensor = np.where(self.n > 0, 1 / np.maximum(noise, QUIET**2), 0.0)
-        return weights
-
-    def _total(self, sums: Tensor) -> float:
-        return float(np.sum(sums * self._by))
-
     @property
     def elements(self) -> int:
         """How many elements were weighed."""
@@ -78,20 +84,25 @@ class Weight:
         """Whether the mistake changes more than the last digits of a float64."""
         return bool(self.dd.sum() > QUIET**2 * self.n.sum())
 
-    @property
-    def amount(self) -> float:
-        """How much of the mistake there is: 0 is none, 1 is all of it."""
-        return self._total(self.rd) / self._total(self.dd) if self.shows else 0.0
+    @cached_property
+    def by_tolerance(self) -> Estimate:
+        """The estimate where the noise of each element is taken to be a share of its tolerance."""
+        n, rr, rd, dd = (float(x.sum()) for x in (self.n, self.rr, self.rd, self.dd))
+        if not dd or n < 2:
+            return Estimate(0.0, float("inf"), 0.0)
+        over = max(rr - rd**2 / dd, 0.0) / (n - 1)
+        explains = 1 - float(self.left.sum()) / rr if rr else 0.0
+        return Estimate(rd / dd, float(np.sqrt(over / dd)), explains)
 
-    @property
-    def standard_error(self) -> float:
-        """The standard error of the amount."""
-        return self._total(self.dd) ** -0.5 if self.shows else float("inf")
-
-    @property
-    def explains(self) -> float:
-        """The share of the error that goes away where the mistake takes the place of the right equation."""
-        return 1 - self._total(self.left) / self._total(self.rr) if self.rr.any() else 0.0
+    @cached_property
+    def by_noise(self) -> Estimate:
+        """The estimate where the noise of each kind of element is measured, by the better reading."""
+        noise = np.minimum(self.rr, self.left) / np.maximum(self.n, 1)
+        by = np.where(self.n >= MANY, 1 / np.maximum(noise, QUIET**2), 0.0)
+        rr, rd, dd, left = (float(np.sum(x * by)) for x in (self.rr, self.rd, self.dd, self.left))
+        if not dd:
+            return Estimate(0.0, float("inf"), 0.0)
+        return Estimate(rd / dd, dd**-0.5, 1 - left / rr if rr else 0.0)
 
 
 def weigh(got: Tensor, wanted: Tensor, wrong: Tensor, unit: Tensor, eps: float) -> Weight:

@@ -236,7 +236,7 @@ def _check_wiring(model: ModelSpec) -> None:
             for key, source in changed.items():
                 if not makers or key not in steps[makers[0]]["from"]:
                     raise file.error(f"no step makes {target} from {key}.", *at)
-                if re.sub(r"\bh\.\d+\.", "h.N.", source) not in known[makers[0]]:
+                if re.sub(r"\bh\.(\d+|last)\.", "h.N.", source) not in known[makers[0]]:
                     raise file.error(f"{source} is not a tensor that {target} could be made from.", *at)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from llorch_core.spec.behaviour import read_behaviour
+from llorch_core.spec.behaviour import Behaviour, read_behaviour
 from llorch_core.spec.component import Component, read_component
 from llorch_core.spec.difference import MISTAKE_MARGIN, shares
 from llorch_core.spec.errors import SpecError
@@ -53,7 +54,22 @@ def load_specs(folder: Path | None = None) -> ModelSpec:
     for component in components.values():
         check_component(component, model.defaults)
     check_model(model)
+    check_shown(model)
     return model
+
+
+def check_shown(model: ModelSpec) -> None:
+    """Raise SpecError where a mistake shows as one that does not exist, or in such a weight."""
+    tensors = {m.id for part in model.components.values() for m in part.mistakes.values()}
+    tensors |= {mistake.id for mistake in model.mistakes.values()}
+    behaviours: list[Behaviour] = [*model.before.values(), *model.after.values()]
+    for part in behaviours:
+        for name, mistake in part.mistakes.items():
+            shown, at = mistake.shows_as, ("mistakes", name, "shows_as")
+            if isinstance(shown, str) and shown not in tensors:
+                raise part.file.error(f"{shown} is not a mistake of a component that computes tensors.", *at)
+            if isinstance(shown, Mapping) and (unknown := shown.keys() - model.weights.keys()):
+                raise part.file.error(f"{', '.join(sorted(unknown))} is not a weight of the model.", *at)
 
 
 def check_model(model: ModelSpec) -> None:
