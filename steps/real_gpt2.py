@@ -30,6 +30,8 @@ SHAPE = {
     "n_embd": 768,
     "n_head": 12,
     "n_layer": 12,
+    "activation_function": "gelu_new",
+    "layer_norm_epsilon": 1e-5,
 }
 MEASURE = """
 import sys

@@ -36,19 +36,13 @@ def test_a_command_of_the_readme_runs(command):
     assert ran.stdout.strip()
 
 
-def test_the_failure_that_the_readme_shows_is_the_one_that_comes_out():
-    command = [
-        sys.executable,
-        "-m",
-        "llorch_core",
-        "verify",
-        "--engine",
-        "spec:mlp.erf_gelu",
-        "--component",
-        "mlp",
-    ]
-    ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
-    (shown,) = re.findall(r"```\n(failed .*?)```", TEXT, re.DOTALL)
+@pytest.mark.parametrize(
+    ("command", "begins"), [("verify --component mlp", "failed "), ("diagnose", "first wrong number")]
+)
+def test_the_failure_that_the_readme_shows_is_the_one_that_comes_out(command, begins):
+    arguments = [sys.executable, "-m", "llorch_core", *command.split(), "--engine", "spec:mlp.erf_gelu"]
+    ran = subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    (shown,) = re.findall(rf"```\n({begins}.*?)```", TEXT, re.DOTALL)
     for line in shown.splitlines():
         assert line in ran.stdout
 

@@ -19,7 +19,7 @@ from llorch_core.trace.session import Session
 
 
 @click.command(
-    epilog='Example: llorch record --prompt "To be, or not to be" --calls 5,1,1 -o dump.safetensors'
+    epilog='Example: llorch record --prompt "To be, or not to be" -o dump.safetensors'
 )
 @click.option("--model", type=click.Path(path_type=Path), help="Model folder; default: the embedded model.")
 @click.option("--engine", default="numpy", show_default=True, help=f"{KINDS}.")

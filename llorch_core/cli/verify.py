@@ -124,10 +124,7 @@ def print_report(out: Console, found: list[Verdict], subject: Subject, code: int
                 out.print(f"\n[bold red]{outcome.status}[/] {verdict.id}: {escape(outcome.title)}")
                 out.print(f"  {escape(outcome.file)}:{outcome.line}", style="dim")
                 out.print(f"  {escape(outcome.message)}")
-        absent = Counter(o.message for o in verdict.outcomes if o.status == "not run")
-        for message, count in absent.items():
-            scenarios = "1 scenario lacks" if count == 1 else f"{count} scenarios lack"
-            out.print(f"\n[yellow]not run[/] {verdict.id}: {scenarios} {escape(message)}")
+    print_not_run(out, found)
     counts = totals(found)
     numbers = ", ".join(f"{counts[s]} {s}" for s in counts if s not in ("rules", "scenarios", "elements"))
     word, colour = (("conforms", "green"), ("does not conform", "red"), ("could not tell", "yellow"))[code]
@@ -136,6 +133,19 @@ def print_report(out: Console, found: list[Verdict], subject: Subject, code: int
         f"{counts['rules']} rules ({numbers}), {counts['scenarios']} scenarios, "
         f"{counts['elements']:,} elements compared, {seconds:.1f} s, exit code {code}"
     )
+
+
+def print_not_run(out: Console, found: list[Verdict]) -> None:
+    """Print what was not run: for each reason how many scenarios, and of which rules."""
+    absent: dict[str, Counter[str]] = {}
+    for verdict in found:
+        for outcome in verdict.outcomes:
+            if outcome.status == "not run":
+                absent.setdefault(outcome.message, Counter())[verdict.id] += 1
+    for message, rules in absent.items():
+        count = rules.total()
+        scenarios = "1 scenario lacks" if count == 1 else f"{count} scenarios lack"
+        out.print(f"\n[yellow]not run[/] {', '.join(rules)}: {scenarios} {escape(message)}")
 
 
 def share(worst: Comparison | None) -> str:

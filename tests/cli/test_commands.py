@@ -38,7 +38,19 @@ def refused(*arguments, stdin=""):
 
 @pytest.mark.parametrize(
     "command",
-    ["", "verify", "generate", "spec", "spec list", "spec show", "spec check", "spec weights", "prove"],
+    [
+        "",
+        "verify",
+        "generate",
+        "spec",
+        "spec list",
+        "spec show",
+        "spec check",
+        "spec weights",
+        "prove",
+        "diagnose",
+        "record",
+    ],
 )
 def test_each_help_text_opens_with_a_sentence_and_ends_with_an_example(command):
     ran = llorch(*command.split(), "--help")
