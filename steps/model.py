@@ -157,7 +157,7 @@ def bits_same(context):
 def read_with_observer(context):
     session, half = context.session, len(context.ids) // 2
     if not getattr(session.subject, "aside", True):
-        raise NotHereError(f"{session.subject.name} without an observer")
+        raise NotHereError(f"a run without an observer, which {session.subject.name} does not have")
     context.chunks = [context.ids[:half], context.ids[half:]]
     with session.trial():
         context.observed = session.subject.record(context.chunks)

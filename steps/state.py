@@ -308,7 +308,7 @@ def record_last_positions(context, lengths):
     session = context.session
     model = getattr(session.subject, "model", None)
     if model is None:
-        raise NotHereError(f"{session.subject.name} reads no batch that an observer could see")
+        raise NotHereError(f"a batch with an observer, which {session.subject.name} does not have")
     context.prompts = [session.ids(int(n), seed) for seed, n in enumerate(CALLS.findall(lengths))]
     session.needs_positions(max(map(len, context.prompts)))
     session.facts(lengths=len({len(prompt) for prompt in context.prompts}))

@@ -110,7 +110,7 @@ class Session:
         """Keep comparisons as evidence of the scenario that runs, then require that they conform."""
         comparisons = list(comparisons)
         if not comparisons:
-            raise NotHereError(f"{self.subject.name} shows none of these checkpoints")
+            raise NotHereError(f"these checkpoints, none of which {self.subject.name} shows")
         self.outcomes[-1].evidence += comparisons
         require(comparisons)
 
@@ -238,7 +238,7 @@ class Session:
         """Return a part of the engine that is not arithmetic, to be asked what its spec says."""
         found = getattr(self.subject, "behaviour", None)
         if found is None:
-            raise NotHereError(f"{self.subject.name} has arithmetic only, and no {name}")
+            raise NotHereError(f"{name}, for which {self.subject.name} cannot be asked")
         return found(name)
 
     # Components on their own: examples that a person can check.

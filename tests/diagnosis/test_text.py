@@ -3,19 +3,23 @@
 import json
 from dataclasses import replace
 
+import jsonschema
 import numpy as np
 import pytest
 
 from llorch_core.diagnosis.text import diagnose_text
 from llorch_core.diagnosis.text_replay import candidates, log_sum
 from llorch_core.spec.oracle import Oracle, random_oracle, read_oracle
-from llorch_core.spec.suite import load_specs
+from llorch_core.spec.suite import load_specs, suite_folder
 
 CONFIG = {
     "n_layer": 2, "n_head": 2, "head_dim": 6, "n_embd": 12, "n_inner": 20, "n_vocab": 43, "n_ctx": 32,
     "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "scale_attn_weights": True,
     "scale_attn_by_inverse_layer_idx": False, "tie_word_embeddings": False,
 }  # fmt: skip
+FORM = jsonschema.Draft202012Validator(
+    json.loads((suite_folder() / "specs" / "schema" / "text-diagnosis.schema.json").read_text("utf-8"))
+)
 PROMPT, COUNT = [3, 1, 4, 1, 5, 9, 2, 6], 12
 
 
@@ -39,7 +43,9 @@ def logprobs(ids, rows):
 
 
 def diagnose(oracle, got, prompt=PROMPT, precision="float32", logprobs=None, **options):
-    return diagnose_text(oracle, prompt, got, precision, logprobs, engine="theirs", model="tiny", **options)
+    found = diagnose_text(oracle, prompt, got, precision, logprobs, engine="theirs", model="tiny", **options)
+    FORM.validate(json.loads(json.dumps(found.as_json(), allow_nan=False)))
+    return found
 
 
 def names(diagnosis):

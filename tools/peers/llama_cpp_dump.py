@@ -35,6 +35,7 @@ OF_A_BLOCK = {
     "mlp.c_fc": "ffn_up",
     "mlp.c_proj": "ffn_down",
 }
+THREE_AXES = {"Qcur", "Kcur", "Vcur", "kq", "kq_soft_max", "kqv"}  # heads apart; the others have two
 OF_THE_MODEL = {"wte": "token_embd", "wpe": "position_embd", "ln_f": "output_norm", "lm_head": "output"}
 
 
@@ -57,10 +58,11 @@ class Tensor(ctypes.Structure):
     )
 
     def array(self):
-        """Return a copy, contiguous, with the outermost axis first; axes of size 1 in front are left out."""
-        sizes, strides = list(self.ne)[::-1], list(self.nb)[::-1]
-        while len(sizes) > 1 and sizes[0] == 1:
-            sizes, strides = sizes[1:], strides[1:]
+        """Return a copy, contiguous, with the outermost axis first. ggml counts four axes; those in front are 1."""
+        axes = 3 if self.name.decode().split("-")[0] in THREE_AXES else 2
+        while axes < 4 and self.ne[axes] > 1:
+            axes += 1
+        sizes, strides = list(self.ne)[:axes][::-1], list(self.nb)[:axes][::-1]
         dtype = np.dtype(NUMPY[self.type])
         room = sum((n - 1) * step for n, step in zip(sizes, strides, strict=True)) + dtype.itemsize
         raw = (ctypes.c_char * room).from_address(self.data)
@@ -102,6 +104,11 @@ def write_gguf(folder, path, kind):
     return config
 
 
+@llama_cpp.llama_log_callback
+def quiet(level, text, _):
+    """Say nothing of how the graph is laid out."""
+
+
 def run(path, n_ctx, calls, cache, flash):
     """Return what the callback saw in each call, and the tensors that were of no type of NumPy's."""
     seen, odd = [], set()
@@ -116,6 +123,7 @@ def run(path, n_ctx, calls, cache, flash):
                 odd.add(t.name.decode())
         return True
 
+    llama_cpp.llama_log_set(quiet, ctypes.c_void_p(0))
     llama_cpp.llama_backend_init()
     given = llama_cpp.llama_model_default_params()
     given.n_gpu_layers, given.use_mmap = 0, False
