@@ -10,7 +10,7 @@ it records goes into a dump, and the dump to the command, as its users call it.
 
 mistakes  every mistake that the oracle can make, on every model and in every precision
 honest    engines without a mistake: ours, transformers, other orders of summation, 16 bits
-pairs     two mistakes at once
+pairs     two mistakes at once, anywhere, and in one checkpoint
 unlisted  wrong numbers that no spec lists
 size      time and peak memory for the shape of GPT-2 (124M)
 
@@ -97,6 +97,7 @@ class Case:
     engine: str = "equations"
     mistakes: tuple[str, ...] = ()
     unlisted: str = ""
+    near: bool = False  # a pair of one component, in one checkpoint
     by_process: bool = False
 
 
@@ -459,6 +460,8 @@ def draw_pair(
     rng, listed = np.random.default_rng(case.seed), catalogue()
     while True:
         pair = tuple(str(m) for m in rng.choice(listed, 2, replace=False))
+        if case.near and len({m.partition(".")[0] for m in pair}) > 1:
+            continue
         one, other = (replace(right, mistake=m) for m in pair)
         try:
             both = replace(right, mistake=" + ".join(pair))
@@ -466,6 +469,8 @@ def draw_pair(
         except SpecError:
             continue
         found = [until_clear(broken(steps, both, alone, case.precision)) for alone in (one, other)]
+        if case.near and len({shown[0][0] for shown in found if shown}) > 1:
+            continue
         if all(shown and shown[-1][1] > CLEARLY for shown in found):
             return (
                 replace(case, mistakes=pair),
@@ -592,6 +597,7 @@ def cases(part: str, folders: Sequence[Path], seed: int, quick: bool) -> list[Ca
         small = [f for f in folders if oracle_of(str(f)).config["n_vocab"] < SMALL]
         found = [case(small[i % len(small)], "float32", i) for i in range(120)]
         found += [case(small[i % len(small)], "bfloat16", i) for i in range(120, 180)]
+        found += [case(small[i % len(small)], "float32", i, near=True) for i in range(200, 260)]
     else:
         usable = [f for f in folders if oracle_of(str(f)).config["n_vocab"] < SMALL and (quick or _tanh(f))][
             :3
@@ -741,7 +747,9 @@ def tables_of(part: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
         yield table_of_honest(rows)
         return
     dark = [row for row in rows if row["broken"] and not shows(row)]
-    yield table_of(part, TITLES[part], [row for row in rows if row not in dark])
+    yield table_of(part, TITLES[part], [row for row in rows if row not in dark and not row["near"]])
+    if near := [row for row in rows if row["near"]]:
+        yield table_of(part, f"{TITLES[part]} in one checkpoint", near)
     if dark:
         yield table_of(part, f"{TITLES[part]}, and no element is off by more than its tolerance", dark)
 

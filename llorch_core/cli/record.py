@@ -18,9 +18,7 @@ from llorch_core.subject.protocol import NotHereError, Subject
 from llorch_core.trace.session import Session
 
 
-@click.command(
-    epilog='Example: llorch record --prompt "To be, or not to be" -o dump.safetensors'
-)
+@click.command(epilog='Example: llorch record --prompt "To be, or not to be" -o dump.safetensors')
 @click.option("--model", type=click.Path(path_type=Path), help="Model folder; default: the embedded model.")
 @click.option("--engine", default="numpy", show_default=True, help=f"{KINDS}.")
 @click.option("--prompt", help="The text to read; default: the ids that `llorch verify` lets an engine read.")

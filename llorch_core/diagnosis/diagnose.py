@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,13 +11,14 @@ import numpy as np
 from llorch_core.check.compare import Comparison, compare
 from llorch_core.diagnosis.align import UndecidedError, align
 from llorch_core.diagnosis.cause import At, Suspects, cause_of, find_causes
+from llorch_core.diagnosis.harmless import harmless
 from llorch_core.diagnosis.hidden import Hidden
 from llorch_core.diagnosis.result import CONFORMS, DIVERGES, UNDECIDED, Cause, Diagnosis, Divergence
 from llorch_core.diagnosis.signature import find_signature, where
 from llorch_core.diagnosis.weigh import scale
 from llorch_core.spec.difference import PRECISIONS, shares
 from llorch_core.spec.language import Tensor
-from llorch_core.spec.oracle import Oracle, Step, Wanted
+from llorch_core.spec.oracle import Changed, Oracle, Step, Wanted
 
 LARGEST = {"float16": 65504.0, "bfloat16": 3.39e38, "float32": 3.4028235e38, "float64": np.inf}
 SMALLEST = {"float16": -6.0e4}  # what the smallest number of a precision is below
@@ -179,7 +181,7 @@ class _Reading:
         return replace(
             found,
             causes=causes,
-            harmless=_harmless(wanted, got),
+            harmless=harmless(wanted, got),
             note=where(shares(got, wanted.value, wanted.bound)),
             shown=shown if not self.divergences else {},
         )
@@ -202,8 +204,7 @@ class _Reading:
         layer = self.layers[at[1]]
         for other in range(self.oracle.config["n_layer"] if layer is not None else 0):
             if other != layer:
-                weights = _Exchanged(self.oracle.weights, f"h.{layer}.", f"h.{other}.")
-                exchanged = replace(self.oracle, weights=weights)
+                exchanged = replace(self.oracle, weights=_exchanged(self.oracle.weights, layer, other))
                 for made in exchanged.local(self.record, self.precision, {at}, self.suspects.usable):
                     yield f"what the weights of block {other} give", made.value
 
@@ -251,37 +252,9 @@ def _at(divergence: Divergence) -> At:
     return step, divergence.comparison.what
 
 
-class _Exchanged(dict[str, Tensor]):
-    """Weights, where one block has those of another."""
-
-    def __init__(self, weights: object, block: str, other: str) -> None:
-        super().__init__()
-        self._weights, self._block, self._other = weights, block, other
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._weights  # type: ignore[operator]
-
-    def __getitem__(self, name: str) -> Tensor:
-        if name.startswith(self._block):
-            name = self._other + name.removeprefix(self._block)
-        found: Tensor = self._weights[name]  # type: ignore[index]
-        return found
-
-
-def _harmless(wanted: Wanted, got: Tensor) -> bool:
-    """Whether the error changes no probability: a number in each row of logits or scores, or in all keys."""
-    name = wanted.checkpoint.rpartition(".")[2]
-    if name not in ("logits", "scores", "k") or not np.isfinite(got[np.isfinite(wanted.value)]).all():
-        return False
-    if not np.array_equal(np.isneginf(got), np.isneginf(wanted.value)):
-        return False
-    with np.errstate(invalid="ignore"):
-        error = np.where(np.isfinite(wanted.value), got - wanted.value, np.nan)
-    axis = -2 if name == "k" else -1
-    middle = (np.nanmax(error, axis, keepdims=True) + np.nanmin(error, axis, keepdims=True)) / 2
-    return (
-        bool(np.all((np.abs(error - middle) <= 2 * wanted.bound) | np.isnan(error))) and error.shape[axis] > 1
-    )
+def _exchanged(weights: Mapping[str, Tensor], block: int | None, other: int) -> Mapping[str, Tensor]:
+    """Return weights where one block has those of another."""
+    return Changed(weights, lambda name: weights[re.sub(rf"^h\.{block}\.", f"h.{other}.", name)])
 
 
 def _not_observed(oracle: Oracle, record: Sequence[Step]) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ class Oracle:
                 raise SpecError(f"{mistake} is not a mistake. `llorch spec show COMPONENT` lists them.")
             shown = getattr(known[mistake], "shows_as", mistake)
             if isinstance(shown, Mapping):
-                self.weights = _Altered(self.weights, shown)
+                self.weights = _made_of(self.weights, shown)
                 continue
             part, _, name = (shown or mistake).partition(".")
             if part in {**self.spec.before, **self.spec.after}:
@@ -334,16 +334,14 @@ class Weights(Mapping[str, Tensor]):
         return len(self._stored)
 
 
-class _Altered(Mapping[str, Tensor]):
-    """Weights, some of them made of the right one by an equation; names may say h.N. for every block."""
+class Changed(Mapping[str, Tensor]):
+    """Weights, where `get` says what each name stands for."""
 
-    def __init__(self, weights: Mapping[str, Tensor], equations: Mapping[str, Equation]) -> None:
-        self._weights, self._equations = weights, equations
+    def __init__(self, weights: Mapping[str, Tensor], get: Callable[[str], Tensor]) -> None:
+        self._weights, self._get = weights, get
 
     def __getitem__(self, name: str) -> Tensor:
-        found = self._weights[name]
-        equation = self._equations.get(re.sub(r"^h\.\d+\.", "h.N.", name))
-        return found if equation is None else np.asarray(equation.run({"w": np.asarray(found, np.float64)}))
+        return self._get(name)
 
     def __contains__(self, name: object) -> bool:
         return name in self._weights
@@ -353,6 +351,17 @@ class _Altered(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._weights)
+
+
+def _made_of(weights: Mapping[str, Tensor], equations: Mapping[str, Equation]) -> Mapping[str, Tensor]:
+    """Return weights, some of them made of the right one, w; h.N. in a name is every block."""
+
+    def get(name: str) -> Tensor:
+        equation = equations.get(re.sub(r"^h\.\d+\.", "h.N.", name))
+        right = weights[name]
+        return right if equation is None else np.asarray(equation.run({"w": np.asarray(right, np.float64)}))
+
+    return Changed(weights, get)
 
 
 def _read_stored(path: Path) -> Iterator[tuple[str, Stored]]:

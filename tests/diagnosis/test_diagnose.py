@@ -284,6 +284,13 @@ def test_a_key_bias_that_is_left_out_is_harmless_and_a_query_bias_is_not():
     assert (first(queries), queries.first.harmless) == ((0, "h.1.attn.q"), False)
 
 
+@pytest.mark.parametrize("mistake, is_harmless", [("mask_of_ten_thousand", True), ("mask_left_out", False)])
+def test_a_mask_that_hides_well_enough_is_harmless(mistake, is_harmless):
+    found = look(engine(f"attention_scores.{mistake}"))
+    assert named(found) == [f"attention_scores.{mistake}"]
+    assert found.first.harmless == is_harmless
+
+
 # Undecided
 
 
