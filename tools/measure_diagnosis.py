@@ -412,6 +412,8 @@ def diagnose(dump: Path, model: str, by_process: bool = False) -> dict[str, Any]
                 llorch()
         except SystemExit as end:
             code = end.code
+        except Exception as error:  # a traceback would reach the user: that is an error of the command
+            code, err = 1, io.StringIO(f"{type(error).__name__}: {error}")
         finally:
             sys.argv = argv
         text, said = out.getvalue(), err.getvalue()
@@ -664,12 +666,10 @@ def measure_size(repeat: int, shape: Mapping[str, int] = GPT2, tokens: int = 64)
                 {
                     "engine": engine,
                     "seconds": statistics.median(r["seconds"] for r in runs),
-                    "all_seconds": [round(r["seconds"], 2) for r in runs],
+                    "cpu_seconds": statistics.median(r["cpu_seconds"] for r in runs),
+                    "runs": [round(r["seconds"], 2) for r in runs],
                     "peak_mib": max(r["peak_mib"] for r in runs),
-                    "verdict": runs[0]["verdict"],
-                    "causes": runs[0]["causes"],
-                    "divergences": runs[0]["divergences"],
-                    "dump_mib": round(dump.stat().st_size / 2**20, 1),
+                    **{key: runs[0][key] for key in ("verdict", "causes", "divergences")},
                 }
             )
     return rows
@@ -679,8 +679,9 @@ TIMED = """import json, resource, subprocess, sys, time
 started = time.perf_counter()
 done = subprocess.run(sys.argv[1:], capture_output=True, text=True)
 seconds = time.perf_counter() - started
-peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-print(json.dumps({"seconds": seconds, "peak_mib": round(peak), "text": done.stdout}))
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+found = {"cpu_seconds": used.ru_utime + used.ru_stime, "peak_mib": round(used.ru_maxrss / 1024)}
+print(json.dumps({"seconds": seconds, **found, "text": done.stdout}))
 """  # a small process of its own: its only child is the command
 
 
@@ -805,9 +806,11 @@ def failures(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             line += (
                 f"; broken from {'{} {}'.format(*first)}, up to {last[1]:.2g} at {'{} {}'.format(*last[0])}"
             )
+        way = [] if row["part"] == "honest" else [f"{named(row)} named"]
         causes = [f"{m} (amount {a:.3g}, explains {e:.4g})" for m, a, e, _ in row.get("causes", ())]
         same = [f"as {m}" for m in row.get("same_numbers", ())]
-        yield "; ".join([line, f"{named(row)} named", *causes, *same, row.get("reason", "")]).rstrip("; ")
+        reason = " ".join(row.get("reason", "").split())
+        yield "; ".join(part for part in (line, *way, *causes, *same, reason) if part)
 
 
 def unshown(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -901,28 +904,15 @@ def main(
     if "size" in (parts or PARTS):
         shape = MADE["made_plain"] if quick else GPT2
         results["size"] = measure_size(1 if quick else 3, shape, 16 if quick else 64)
-        head = (
-            "engine",
-            "median s",
-            "runs",
-            "peak MiB",
-            "dump MiB",
-            "verdict",
-            "divergences",
-            "named",
-        )
-        keys = (
-            "engine",
-            "seconds",
-            "all_seconds",
-            "peak_mib",
-            "dump_mib",
-            "verdict",
-            "divergences",
-            "causes",
-        )
-        body = [[f"{r[k]:.2f}" if k == "seconds" else r[k] for k in keys] for r in results["size"]]
-        console.print(table("Size of GPT-2 (124M), 64 tokens", head, body))
+        head = {"engine": "engine", "seconds": "seconds", "runs": "of", "cpu_seconds": "of the processor"}
+        head |= {
+            "peak_mib": "peak MiB",
+            "verdict": "verdict",
+            "divergences": "divergences",
+            "causes": "named",
+        }
+        body = [[f"{r[k]:.2f}" if "seconds" in k else r[k] for k in head] for r in results["size"]]
+        console.print(table("Size of GPT-2 (124M), 64 tokens", [*head.values()], body))
     if out:
         out.write_text(json.dumps({"machine": machine(), "seed": seed, **results}, indent=1))
     told = met(results)

@@ -28,7 +28,9 @@ def convert(folder, out):
     loader = converters.GPT2Loader()
     spec = loader.get_model_spec(gpt2)
     spec.register_vocabulary([str(i) for i in range(gpt2.config.vocab_size)])
-    spec.config.bos_token = spec.config.eos_token = spec.config.unk_token = "0"
+    end = gpt2.config.eos_token_id
+    spec.config.eos_token = str(gpt2.config.vocab_size - 1 if end is None else end)
+    spec.config.bos_token = spec.config.unk_token = spec.config.eos_token
     spec.validate()
     Path(out).mkdir()
     spec.save(out)
@@ -39,7 +41,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("--ids", required=True)
-    parser.add_argument("--count", type=int, default=24, help="tokens to choose")
+    parser.add_argument("--count", type=int, default=24, help="tokens to choose, at most; the end of the text is the last")
     parser.add_argument("--compute", default="float32", help="float32, int8, int8_float32 …")
     parser.add_argument("--dump", type=Path, help="write the logits of the prompt as a dump, too")
     given = parser.parse_args()
@@ -52,12 +54,11 @@ def main():
         count = min(given.count, config.n_positions - len(ids) + 1)
         (made,) = engine.generate_batch(
             [prompt],
-            max_length=count,
-            min_length=count,  # the end of a text is only a token here
+            max_length=count,  # and no min_length: CTranslate2 would keep the end of text from being chosen
+            return_end_token=True,
             sampling_topk=1,
             include_prompt_in_result=False,
             return_scores=True,
-            return_logits_vocab=False,
         )
         name = f"CTranslate2 {ctranslate2.__version__}, {engine.compute_type}"
         if given.dump:
