@@ -55,10 +55,6 @@ def test_a_room_imports_only_what_the_design_allows(room):
 
 
 def test_the_oracle_shares_no_code_with_the_engine():
-    command[3:] = ["diagnose", "--engine", "spec:mlp.erf_gelu", "--html", "page.html"]
-    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert ran.returncode == 1, ran.stdout + ran.stderr
-    assert "mlp.erf_gelu" in (tmp_path / "page.html").read_text(encoding="utf-8")
     code = "import llorch_core.spec.suite, sys; print([m for m in sys.modules if 'engine' in m])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert ran.stdout == "[]\n"
@@ -105,6 +101,10 @@ def test_a_wheel_verifies_and_diagnoses_without_a_checkout(wheel, tmp_path):
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "numpy with shakespeare conforms" in ran.stdout
+    command[3:] = ["diagnose", "--engine", "spec:mlp.erf_gelu", "--html", "page.html"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+    assert "mlp.erf_gelu" in (tmp_path / "page.html").read_text(encoding="utf-8")
     code = "import llorch_core.spec.suite as s; print(s.suite_folder())"
     found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True).stdout
     assert Path(found.strip()) == tmp_path / "llorch_core" / "suite"
