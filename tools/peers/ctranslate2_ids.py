@@ -1,7 +1,8 @@
 """CTranslate2 on trial: the tokens that it chooses greedily, and with --dump its logits.
 
     pip install torch transformers ctranslate2 safetensors
-    python tools/peers/ctranslate2_ids.py MODEL_FOLDER --ids 5,3,8 [--count 24] [--compute float32] [--dump OUT]
+    python tools/peers/ctranslate2_ids.py MODEL_FOLDER --ids 5,3,8 [--count 24] [--compute float32]
+        [--dump OUT.safetensors]
     llorch diagnose --tokens "$(python tools/peers/ctranslate2_ids.py …)" --ids 5,3,8 --model MODEL_FOLDER
 
 CTranslate2's own converter reads the folder through transformers. It wants a vocabulary of texts; token i is
@@ -41,7 +42,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("--ids", required=True)
-    parser.add_argument("--count", type=int, default=24, help="tokens to choose, at most; the end of the text is the last")
+    parser.add_argument(
+        "--count", type=int, default=24, help="tokens to choose, at most; the end of the text is the last"
+    )
     parser.add_argument("--compute", default="float32", help="float32, int8, int8_float32 …")
     parser.add_argument("--dump", type=Path, help="write the logits of the prompt as a dump, too")
     given = parser.parse_args()
@@ -50,7 +53,9 @@ def main():
     prompt = [str(i) for i in ids]
     with tempfile.TemporaryDirectory() as folder:
         config = convert(given.model, f"{folder}/ct2")
-        engine = ctranslate2.Generator(f"{folder}/ct2", device="cpu", compute_type=given.compute, intra_threads=1)
+        engine = ctranslate2.Generator(
+            f"{folder}/ct2", device="cpu", compute_type=given.compute, intra_threads=1
+        )
         count = min(given.count, config.n_positions - len(ids) + 1)
         (made,) = engine.generate_batch(
             [prompt],

@@ -1,7 +1,8 @@
 """llama.cpp on trial: what its eval callback sees on a CPU, as a dump under llama.cpp's own names.
 
     pip install llama-cpp-python gguf safetensors
-    python tools/peers/llama_cpp_dump.py MODEL_FOLDER OUT.safetensors --ids 5,3,8 [--calls 2,1] [--cache f32|f16]
+    python tools/peers/llama_cpp_dump.py MODEL_FOLDER OUT.safetensors --ids 5,3,8 [--calls 2,1]
+        [--weights f32|f16] [--cache f32|f16] [--flash]
     llorch diagnose OUT.safetensors --model MODEL_FOLDER --names llama.cpp
 
 The weights are written to a GGUF file in the type that --weights says, float32 if not; matrices of Conv1D are
@@ -58,7 +59,7 @@ class Tensor(ctypes.Structure):
     )
 
     def array(self):
-        """Return a copy, contiguous, with the outermost axis first. ggml counts four axes; those in front are 1."""
+        """Return a copy, contiguous, outermost axis first. ggml counts four axes; those in front are 1."""
         axes = 3 if self.name.decode().split("-")[0] in THREE_AXES else 2
         while axes < 4 and self.ne[axes] > 1:
             axes += 1
@@ -92,11 +93,10 @@ def write_gguf(folder, path, kind):
                 target = f"blk.{place[1]}.{OF_A_BLOCK['.'.join(place[2:-1])]}"
             else:
                 target = OF_THE_MODEL[place[0]]
-            if place[0] == "h" and x.ndim == 2:
-                x = x.T
+            turned = x.T if place[0] == "h" and x.ndim == 2 else x
             matrix = x.ndim == 2 and place[0] != "wpe"
-            x = x.astype(np.float16 if kind == "f16" and matrix else np.float32)
-            writer.add_tensor(f"{target}.{place[-1]}", np.ascontiguousarray(x))
+            dtype = np.float16 if kind == "f16" and matrix else np.float32
+            writer.add_tensor(f"{target}.{place[-1]}", np.ascontiguousarray(turned, dtype))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -162,7 +162,9 @@ def main():
     parser.add_argument("--calls", help="how many ids each call reads; default: all in one")
     parser.add_argument("--cache", choices=["f32", "f16"], default="f32")
     parser.add_argument("--weights", choices=["f32", "f16"], default="f32")
-    parser.add_argument("--flash", action="store_true", help="flash attention, which shows neither kq nor its softmax")
+    parser.add_argument(
+        "--flash", action="store_true", help="flash attention, which shows neither kq nor its softmax"
+    )
     given = parser.parse_args()
     ids = [int(i) for i in given.ids.split(",")]
     calls = []

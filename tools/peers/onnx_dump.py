@@ -1,7 +1,8 @@
 """ONNX Runtime on trial: its tensors, as a dump.
 
     pip install torch transformers onnx onnxscript onnxruntime safetensors
-    python tools/peers/onnx_dump.py MODEL_FOLDER OUT.safetensors --ids 5,3,8 [--optimize all|none] [--option K=V]
+    python tools/peers/onnx_dump.py MODEL_FOLDER OUT.safetensors --ids 5,3,8 [--optimize all|none]
+        [--option KEY=VALUE] [--leave-out CHECKPOINTS]
     llorch diagnose OUT.safetensors --model MODEL_FOLDER
 
 PyTorch's exporter turns GPT2LMHeadModel of transformers into an ONNX graph whose outputs are the tensors that
@@ -9,8 +10,8 @@ hooks see in its modules, and ONNX Runtime computes them on a CPU in float32. Ev
 NumPy only cuts `c_attn` in three and deals it out to the heads. What is handed to each Softmax is a graph
 output, too: `scores`, with hidden keys as the smallest float.
 
-A tensor that is an output cannot be fused away. --leave-out mlp.act lets the GELU be fused, and --leave-out all,
-which leaves only the logits, whatever ONNX Runtime fuses.
+A tensor that is an output cannot be fused away. --leave-out mlp.act lets the GELU be fused; --leave-out all
+keeps only the logits, and lets ONNX Runtime fuse whatever it does.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ class Shown(torch.nn.Module):
     def forward(self, input_ids):
         self.seen.clear()
         logits = self.gpt2(input_ids, use_cache=False).logits
-        return logits, *(x.clone() for x in self.seen.values())  # an output of its own, even where two are one
+        # clones: an output of its own, even where two checkpoints are one tensor
+        return logits, *(x.clone() for x in self.seen.values())
 
 
 def export(folder, ids, left_out, path):
@@ -87,13 +89,21 @@ def export(folder, ids, left_out, path):
         module(torch.tensor([ids]))
     names = ["logits", *module.seen]
     torch.onnx.export(
-        module, (torch.tensor([ids]),), path, input_names=["input_ids"], output_names=names, dynamo=True, verbose=False
+        module,
+        (torch.tensor([ids]),),
+        path,
+        input_names=["input_ids"],
+        output_names=names,
+        dynamo=True,
+        verbose=False,
     )
     model = onnx.load(path)
     for n, node in enumerate(node for node in model.graph.node if node.op_type == "Softmax"):
         for name, tensor in ((f"h.{n}.attn.scores", node.input[0]), (f"h.{n}.attn.probs", node.output[0])):
             if module.wanted(name):
-                model.graph.output.append(onnx.helper.make_tensor_value_info(tensor, onnx.TensorProto.FLOAT, None))
+                model.graph.output.append(
+                    onnx.helper.make_tensor_value_info(tensor, onnx.TensorProto.FLOAT, None)
+                )
                 names.append(name)
     onnx.save(model, path)
     return names, gpt2.config
@@ -125,8 +135,12 @@ def main():
     parser.add_argument("out", type=Path)
     parser.add_argument("--ids", required=True)
     parser.add_argument("--optimize", choices=["all", "none"], default="all")
-    parser.add_argument("--option", action="append", default=[], help="an entry of the session's configuration")
-    parser.add_argument("--leave-out", default="", help="checkpoints to be no output, such as mlp.act,mid; or all")
+    parser.add_argument(
+        "--option", action="append", default=[], help="an entry of the session's configuration"
+    )
+    parser.add_argument(
+        "--leave-out", default="", help="checkpoints to be no output, such as mlp.act,mid; or all"
+    )
     given = parser.parse_args()
     warnings.simplefilter("ignore")  # of the exporter, about hooks and about what is not installed
     logging.disable(logging.WARNING)
