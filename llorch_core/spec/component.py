@@ -173,7 +173,10 @@ class Component:
             return fresh[name]
 
         fresh: dict[str, Tensor] = {}
-        return {name: wanted(name) for name in want}
+        made = {name: wanted(name) for name in want}
+        known.clear()  # the functions above refer to themselves: what they hold would wait for the collector
+        fresh.clear()
+        return made
 
     def _instead(self, mistake: str | None) -> dict[str, Any]:
         """Return what stands in the place of what. Raises SpecError where two mistakes want one place."""

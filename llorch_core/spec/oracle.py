@@ -23,7 +23,7 @@ Step = dict[str, Any]
 """The checkpoints of one forward call, by name."""
 
 DRAWS = 4  # moved copies of what was not recorded, from which the tolerance behind it is taken
-REACH = 8.0  # how many times the spread of those copies an honest engine may be away
+REACH = 2.0  # how many times the spread of those copies an honest engine may be away
 
 
 class Wanted(NamedTuple):
