@@ -17,7 +17,7 @@ from llorch_core.trace.session import Session
 ROOT = Path(__file__).parents[1]
 
 # How much the suite holds. Where something is added, add it here; what is lost without a word turns red.
-CENSUS = {"scenarios": 204, "comparisons": 218, "claims": 257, "mistakes": 240}
+CENSUS = {"scenarios": 204, "comparisons": 218, "claims": 258, "mistakes": 241}
 
 
 def comparisons(text):

@@ -40,6 +40,7 @@ COLOURS = {"first wrong number": "bold red", "could not tell": "bold yellow", "c
 @click.option("--model", type=click.Path(path_type=Path), help="Model folder; default: the embedded model.")
 @click.option("--engine", help=f"Instead of a dump: {KINDS}, or http://HOST:PORT.")
 @click.option("--tokens", help="Instead of a dump: the ids that an engine chose greedily behind the prompt.")
+@click.option("--logprobs", help="The log-probabilities of --tokens by the engine, such as -0.12,-3.4.")
 @click.option("--prompt", help="The text that was read, or that the engine is to read.")
 @click.option("--ids", help="The ids that were read, or are to be read, such as 15496,13.")
 @click.option("--calls", help="How many ids each forward call reads, such as 5,1,1; default: all in one.")
@@ -64,6 +65,7 @@ def command(
     model: Path | None,
     engine: str | None,
     tokens: str | None,
+    logprobs: str | None,
     prompt: str | None,
     ids: str | None,
     calls: str | None,
@@ -96,7 +98,9 @@ def command(
         for name, value in (("--before", before), ("--html", html), ("--calls", calls), ("--names", names)):
             if value:
                 raise UsageError(f"{name} is about tensors, and a text shows none.\nLeave it out.")
-        return text_level(engine, tokens, model, prompt, ids, precision, timeout, as_json)
+        return text_level(engine, tokens, model, prompt, ids, logprobs, precision, timeout, as_json)
+    if logprobs is not None:
+        raise UsageError("--logprobs belongs to --tokens; a dump has logits.\nLeave it out.")
     subject = DumpEngine(dump, model, names) if dump else put_on_trial(engine or "", model, timeout, names)
     sequences, asked = record(subject, prompt, ids, calls)
     was_read = ids_of(sequences, asked)

@@ -22,12 +22,21 @@ from llorch_core.subject.http_engine import ask, take_ids
 TOKENS = 48  # that an engine at an address is asked for
 
 
+def parse_numbers(text: str) -> list[float]:
+    """Return the numbers of "-0.1,-2"."""
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError as error:
+        raise UsageError(f"--logprobs is {text!r} (wanted numbers such as -0.12,-3.4).") from error
+
+
 def text_level(
     engine: str | None,
     tokens: str | None,
     model: Path | None,
     prompt: str | None,
     ids: str | None,
+    logprobs: str | None,
     precision: str,
     timeout: float,
     as_json: bool,
@@ -38,6 +47,12 @@ def text_level(
             "an engine that shows only text is asked with one of --prompt and --ids (wanted one).\n"
             'For example: llorch diagnose --tokens 11,314 --prompt "To be"'
         )
+    given = parse_numbers(logprobs) if logprobs is not None else None
+    if given is not None and engine:
+        raise UsageError("--logprobs are those of --tokens; an address gives its own.\nLeave them out.")
+    if given is not None and len(given) != len(parse_ids(tokens or "")):
+        count = len(parse_ids(tokens or ""))
+        raise UsageError(f"--logprobs has {len(given)} numbers, and --tokens {count} (wanted one for each).")
     gpt2 = load(model)
     prompt_ids = gpt2.encode(prompt) if prompt is not None else parse_ids(ids or "")
     check_ids(np.asarray(prompt_ids, np.int64), gpt2.config)
@@ -63,7 +78,7 @@ def text_level(
             prompt_ids,
             parse_ids(tokens or "") if answer is None else (answer.ids or ()),
             precision,
-            answer.logprobs if answer else None,
+            answer.logprobs if answer else given,
             engine=engine or "the tokens",
             model=gpt2.folder.name,
             read=answer.read if answer else None,

@@ -28,9 +28,9 @@ def progress(spec: ModelSpec, earlier: Found, now: Diagnosis) -> Progress:
         if here < there:
             return Progress("earlier", f"moved back: from {_say(before)} to {_say(after)}", before, after)
         if _mistakes(before) == _mistakes(after):
-            return Progress(
-                "same", f"as before: {_say(after)}; what was changed is not the cause", before, after
-            )
+            wrong = f"{1 + len(earlier['others'])} checkpoints were wrong, {len(now.divergences)} are"
+            text = f"as before: {_say(after)}; what was changed is not its cause ({wrong})"
+            return Progress("same", text, before, after)
         text = (
             f"still at {_place(after)}, but another mistake: was {_mistakes(before)}, is {_mistakes(after)}"
         )

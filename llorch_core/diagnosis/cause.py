@@ -109,11 +109,12 @@ def _with(oracle: Oracle, mistake: str) -> Oracle:
 
 
 def find_causes(
-    suspects: Suspects, at: At, got: Tensor, wanted: Wanted, likely: Sequence[str] = ()
+    suspects: Suspects, at: At, got: Tensor, wanted: Wanted, likely: Sequence[str] = (), pairs: bool = True
 ) -> tuple[tuple[Cause, ...], Tensor | None]:
     """Return the mistakes of the specs that explain a wrong tensor, and the tensor as they make it.
 
     likely  mistakes that were found before, which are tried first
+    pairs   whether two mistakes at once are tried
     """
     if likely:
         trial = suspects.try_on(likely, at, got, wanted)
@@ -128,7 +129,7 @@ def find_causes(
     singles.sort(key=_order)
     if singles and singles[0].confirmed:
         return _causes(suspects, singles, wanted), singles[0].value
-    for pair in _pairs(suspects, at, got, wanted):
+    for pair in _pairs(suspects, at, got, wanted) if pairs else ():
         if pair.confirmed:
             return _causes(suspects, [pair], wanted), pair.value
     singles = [trial for trial in singles if _enough(trial)]

@@ -14,11 +14,12 @@ from llorch_core.diagnosis.cause import At, Suspects, cause_of, find_causes
 from llorch_core.diagnosis.harmless import harmless
 from llorch_core.diagnosis.hidden import Hidden
 from llorch_core.diagnosis.result import CONFORMS, DIVERGES, UNDECIDED, Cause, Diagnosis, Divergence
-from llorch_core.diagnosis.signature import find_signature, where
+from llorch_core.diagnosis.signature import LOWER, Look, find_signature, where
 from llorch_core.diagnosis.weigh import scale
 from llorch_core.spec.difference import PRECISIONS, shares
 from llorch_core.spec.language import Tensor
 from llorch_core.spec.oracle import Changed, Oracle, Step, Wanted
+from llorch_core.spec.window import ROUND
 
 LARGEST = {"float16": 65504.0, "bfloat16": 3.39e38, "float32": 3.4028235e38, "float64": np.inf}
 SMALLEST = {"float16": -6.0e4}  # what the smallest number of a precision is below
@@ -90,7 +91,7 @@ class _Reading:
             for place in self.oracle.places([[0]])
             for name in place.node.makes
         }
-        self._likely: dict[str, tuple[str, ...]] = {}  # checkpoint without its block: mistakes found there
+        self._likely: dict[str, tuple[str, ...]] = {}  # checkpoint of any block: mistakes found there before
 
     def read(self, advance: Callable[[int], None]) -> None:
         """Compare every checkpoint, and find what made the wrong ones."""
@@ -166,10 +167,10 @@ class _Reading:
             return replace(found, note=comparison.shapes)
         at = (wanted.step, wanted.checkpoint)
         kind = wanted.checkpoint if layer is None else wanted.checkpoint.replace(f"h.{layer}.", "h.N.", 1)
-        causes, suspected = find_causes(self.suspects, at, got, wanted, self._likely.get(kind, ()))
-        if causes:
-            self._likely[kind] = tuple(cause.mistake for cause in causes)
-        else:
+        likely = self._likely.get(kind)
+        causes, suspected = find_causes(self.suspects, at, got, wanted, likely or (), pairs=likely != ())
+        self._likely[kind] = tuple(cause.mistake for cause in causes)
+        if not causes:
             unit = scale(wanted.value, wanted.bound, PRECISIONS[self.precision][0])
             look = find_signature(
                 got, wanted.value, wanted.bound, unit, self.precision, self._others(at, got.shape)
@@ -194,19 +195,43 @@ class _Reading:
                     return replace(look, mistake=mistake.id, seen_in=mistake.seen_in)
         return look
 
-    def _others(self, at: At, shape: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
-        """Yield what may be there instead of a checkpoint: tensors of other places, and of other weights."""
+    def _others(self, at: At, shape: tuple[int, ...]) -> Iterator[Look]:
+        """Yield what may be there instead: other tensors, what other weights give, or rounded ones."""
         for k, step in enumerate(self.record):
             for name in step:
                 if name != "ids" and (k, name) != at and np.shape(step[name]) == shape:
                     call = "" if k == at[0] else f" of step {k}"
-                    yield f"{name}{call}", np.asarray(step[name], np.float64)
+                    yield "another_tensor", f"it is {name}{call}", np.asarray(step[name], np.float64)
         layer = self.layers[at[1]]
         for other in range(self.oracle.config["n_layer"] if layer is not None else 0):
             if other != layer:
-                exchanged = replace(self.oracle, weights=_exchanged(self.oracle.weights, layer, other))
-                for made in exchanged.local(self.record, self.precision, {at}, self.suspects.usable):
-                    yield f"what the weights of block {other} give", made.value
+                text = f"it is what the weights of block {other} give"
+                yield "another_tensor", text, self._made(at, _exchanged(self.oracle.weights, layer, other))
+        for lower in LOWER.get(self.precision, ()):
+            yield from self._rounded(at, lower)
+
+    def _rounded(self, at: At, lower: str) -> Iterator[Look]:
+        """Yield a checkpoint made of what is rounded to a lower precision: tensors, weights, and both."""
+        rounded = ROUND[lower]
+        record = [
+            {name: x if name == "ids" else rounded(np.asarray(x, np.float64)) for name, x in step.items()}
+            for step in self.record
+        ]
+        weights = Changed(self.oracle.weights, lambda name: rounded(np.asarray(self.oracle.weights[name])))
+        for what, steps, taken in (
+            ("the tensors that it reads were", record, self.oracle.weights),
+            ("its weights were", self.record, weights),
+            ("the tensors and weights that it reads were", record, weights),
+        ):
+            value = self._made(at, taken, steps)
+            yield "lower_precision", f"{what} rounded to {lower}", value
+            yield "lower_precision", f"{what} rounded to {lower}, and its result", rounded(value)
+
+    def _made(self, at: At, weights: Mapping[str, Tensor], record: Sequence[Step] | None = None) -> Tensor:
+        """Return a checkpoint as it is with other weights, or of other tensors."""
+        oracle = replace(self.oracle, weights=weights)
+        (made,) = oracle.local(record or self.record, self.precision, {at}, self.suspects.usable)
+        return made.value
 
     def _conclude(self, hidden: Hidden) -> None:
         """Add the mistakes that no single element shows, and what cannot be told."""
@@ -242,7 +267,7 @@ class _Reading:
             self.number,
             (cause_of(self.oracle, mistakes[0], found, False, alike),),
             hidden=True,
-            note=f"each element is within its tolerance; {weight.elements:,} of them together show it",
+            note=f"{weight.elements:,} elements of {len(hidden.places[mistakes[0]])} tensors together show it",
         )
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
 
+import numpy as np
+
 from llorch_core.diagnosis.cause import At, Suspects
 from llorch_core.diagnosis.weigh import Estimate, Weight, scale, weigh
 from llorch_core.spec.difference import PRECISIONS
@@ -86,13 +88,16 @@ class Hidden:
         ]
 
     def open(self) -> list[str]:
-        """Return the mistakes that these numbers cannot tell from none, in sentences."""
+        """Return the mistakes that these numbers cannot tell from none, in one sentence."""
+        wide = {
+            m: e.standard_error for m, e in self._estimates().items() if SHARP < e.standard_error < np.inf
+        }
+        if not wide:
+            return []
+        most = max(wide, key=lambda m: wide[m])
         return [
-            f"{m} cannot be told from none in {self.suspects.precision}: its amount is known to "
-            f"± {e.standard_error:.2g}; about {self._more(m, (e.standard_error / SHARP) ** 2)} elements more "
-            "would tell"
-            for m, e in self._estimates().items()
-            if e.standard_error > SHARP
+            f"on these data {', '.join(wide)} cannot be told from none in {self.suspects.precision}; about "
+            f"{self._more(most, (wide[most] / SHARP) ** 2)} elements more would tell"
         ]
 
     def _more(self, mistake: str, times: float) -> str:

@@ -27,11 +27,11 @@ def find_signature(
     bound: Tensor,
     unit: Tensor,
     precision: str,
-    others: Iterable[tuple[str, Tensor]] = (),
+    others: Iterable[Look] = (),
 ) -> tuple[Cause, Tensor] | None:
     """Return what the error looks like, and the tensor that this would be; None where it is like nothing.
 
-    others  tensors that may have been taken in the place of the right one, and what they are
+    others  more that it could look like
     """
     if not np.isfinite(got[np.isfinite(wanted)]).all():
         return _not_finite(got, wanted)
@@ -63,18 +63,16 @@ def _looks(
     wanted: Tensor,
     unit: Tensor,
     precision: str,
-    others: Iterable[tuple[str, Tensor]],
+    others: Iterable[Look],
 ) -> Iterator[Look]:
     """Yield everything that the tensor could be, the simplest first."""
     yield "zero", "every element is 0, as in a buffer that nobody wrote", np.zeros_like(wanted)
     yield from _same_number(got, wanted)
     yield from _permuted(got, wanted)
-    for what, tensor in others:
-        if tensor.shape == wanted.shape:
-            yield "another_tensor", f"it is {what}", tensor
+    yield from _rounded(got, wanted, precision)
+    yield from (look for look in others if look[2].shape == wanted.shape)
     yield from _fitted(got, wanted, unit)
     yield from _dropped(got, wanted)
-    yield from _rounded(got, wanted, precision)
 
 
 def _same_number(got: Tensor, wanted: Tensor) -> Iterator[Look]:

@@ -98,9 +98,7 @@ def first_lines(diagnosis: Diagnosis) -> list[str]:
         if not d.hidden:
             lines.append(f"{c.outside:,} of its {count(c.elements, 'element')} are outside their tolerance")
     if d.hidden:
-        lines.append(
-            f"no element alone is outside its tolerance; all {count(c.elements, 'element')} together show it"
-        )
+        lines.append("no element alone is outside its tolerance")
     if d.harmless:
         lines.append("harmless: no probability can change by it; it is not what GPT-2 computes all the same")
     checkpoints, elements = diagnosis.before_first()
@@ -112,7 +110,7 @@ def first_lines(diagnosis: Diagnosis) -> list[str]:
     return lines + ([plain(d.note)] if d.note else [])
 
 
-def cause_lines(cause: Cause) -> list[str]:
+def cause_lines(cause: Cause, hidden: bool = False) -> list[str]:
     """Say what a cause is, how sure it is, and what it cannot be told from."""
     explains = f"explains {percent(cause.explains)} of the error"
     if cause.mistake.startswith(SIGNATURE):
@@ -122,7 +120,7 @@ def cause_lines(cause: Cause) -> list[str]:
         lines = [f"{cause.mistake}: {amount(cause)} of it is in this tensor; it {explains}", cause.text]
     if cause.confirmed:
         lines.append("confirmed: computed with it, every element comes out as it was recorded")
-    else:
+    elif not hidden:
         lines.append("not confirmed: computed with it, not every element comes out as it was recorded")
     if cause.same_numbers:
         lines.append(f"on these data it cannot be told from {', '.join(cause.same_numbers)}")
@@ -188,13 +186,19 @@ def _places(alike: Sequence[Divergence], others: Sequence[Divergence], diagnosis
     blocks, steps = ({d.layer for d in alike} - {None}), {d.comparison.step for d in alike}
     all_blocks = {block(c.what) for c in diagnosis.comparisons} - {None}
     all_steps = {c.step for c in diagnosis.comparisons}
+    sequence = f"sequence {others[0].sequence}: " if others[0].sequence else ""
     text = plain(name)
+    if len(alike) < max(len(blocks), 1) * len(steps):  # some of these blocks at some of these steps
+        at = " in some blocks" if len(blocks) > 1 else ""
+        at += " at some steps" if len(all_steps) > 1 else ""
+        text = plain(generic(name) if len(blocks) > 1 else name)
+        return f"{sequence}{text}{at} ({count(len(others), 'checkpoint')})"
     if len({d.layer for d in others}) > 1 or len(blocks) > 1:
         text = plain(generic(name))
         text += " in every block" if blocks == all_blocks else f" in {numbered('block', blocks)}"
     if len(all_steps) > 1 and None not in steps:
         text += " at every step" if steps == all_steps else f" at {numbered('step', steps)}"
-    return (f"sequence {others[0].sequence}: " if others[0].sequence else "") + text
+    return sequence + text
 
 
 def not_observed_lines(diagnosis: Diagnosis) -> list[str]:
@@ -284,7 +288,7 @@ def paragraphs(diagnosis: Diagnosis, config: Mapping[str, Any] | None = None) ->
         for i, cause in enumerate(causes):
             title = "the mistake" if len(causes) == 1 else "the mistakes" if i == 0 else "together with"
             title = "it looks like" if cause.mistake.startswith(SIGNATURE) else title
-            told.append((title, cause_lines(cause)))
+            told.append((title, cause_lines(cause, diagnosis.first.hidden)))
         if not causes:
             told.append(("the mistake", unknown_lines(diagnosis)))
         told.append(("also wrong", other_lines(diagnosis)))

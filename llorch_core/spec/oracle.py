@@ -184,7 +184,8 @@ class Oracle:
                     yield Wanted(k, name, component.id, value, bound + spread)
                 if (k, name) not in usable and (k, name) in last_use:
                     runs += [runs[0]] * (1 + DRAWS - len(runs))
-                    moved = (run[output] + rng.uniform(-1, 1, value.shape) * bound for run in runs[1:])
+                    with np.errstate(invalid="ignore"):  # -inf, where a wrong engine has no tolerance either
+                        moved = [run[output] + rng.uniform(-1, 1, value.shape) * bound for run in runs[1:]]
                     computed[k, name] = [value, *moved]
             for done in [name for name in needs if last_use[name] == i]:
                 computed.pop(done, None)

@@ -200,6 +200,11 @@ def test_an_engine_that_shows_text_only_is_held_to_the_likeliest_tokens():
     ]
     right = diagnose("--tokens", ",".join(map(str, made)), "--prompt", "To be", code=0)
     assert "conforms" in right.stdout
+    given = ("--tokens", ",".join(map(str, made)), "--prompt", "To be")
+    far = diagnose(*given, "--logprobs=" + ",".join(["-9"] * 6), code=1)
+    assert "log-probability -9" in far.stdout
+    assert "wanted one for each" in diagnose(*given, "--logprobs=-1", code=2).stderr
+    assert "wanted numbers" in diagnose(*given, "--logprobs=x", code=2).stderr
     made[2] = (made[2] + 1) % 500
     found = json.loads(
         diagnose("--tokens", ",".join(map(str, made)), "--prompt", "To be", "--json", code=1).stdout

@@ -171,6 +171,36 @@ def test_an_unlisted_mistake_is_located_and_looks_like_something(where, change, 
     assert named(found) == [f"signature.{look_of}"]
 
 
+def half(x):
+    return np.asarray(x, np.float16).astype(np.float64)
+
+
+def gelu_of_a_table(x):
+    x = half(x)
+    return half(0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))))
+
+
+def test_what_is_read_in_a_lower_precision_is_recognised():
+    # llama.cpp looks GELU up in a table of float16: its input and its result are rounded.
+    record, fc = engine(), {}
+
+    def change(k, name, x):
+        fc[k, name] = x
+        return gelu_of_a_table(fc[k, "h.0.mlp.fc"].astype(np.float32)) if name == "h.0.mlp.act" else x
+
+    found = look(engine(change=change))
+    assert first(found) == (0, "h.0.mlp.act")
+    assert named(found) == ["signature.lower_precision"]
+    assert "reads were rounded to float16, and its result" in found.first.causes[0].text
+    weights = {**ORACLE.weights, "h.1.mlp.c_fc.weight": half(ORACLE.weights["h.1.mlp.c_fc.weight"])}
+    for w in replace(ORACLE, weights=weights).local(record, "float32"):
+        if w.checkpoint == "h.1.mlp.fc":
+            record[w.step][w.checkpoint] = w.value.astype(np.float32)
+    found = look(record)
+    assert first(found) == (0, "h.1.mlp.fc")
+    assert "its weights were rounded to float16" in found.first.causes[0].text
+
+
 def test_an_error_like_nothing_is_located_and_not_named():
     def noise(x):
         return x + 0.1 * np.random.default_rng(1).normal(size=x.shape)
@@ -341,3 +371,23 @@ def test_every_sequence_of_a_batch_is_read():
     assert found.first.sequence == 1
     assert named(found) == ["mlp.relu"]
     assert len(found.comparisons) == 2 * 3 * len(NAMES)
+
+
+def test_the_tanh_form_in_a_model_of_the_erf_form_is_found_in_16_bits():
+    oracle = replace(ORACLE, config={**CONFIG, "activation_function": "gelu"})
+    ids = [int(i) for i in np.random.default_rng(5).integers(0, 61, 30)]
+    record = oracle.run([ids])
+    right = {w.checkpoint: w.value for w in oracle.local(record, "bfloat16")}
+    wrong = replace(oracle, mistake="activation.tanh_for_erf")
+
+    def rounded(engine_oracle):
+        step = {"ids": np.asarray(ids)}
+        for name in right:
+            step[name] = np.empty(0)
+            (made,) = engine_oracle.local([step | {name: right[name]}], "bfloat16", {(0, name)})
+            step[name] = ROUND["bfloat16"](made.value).astype(np.float32)
+        return [step]
+
+    found = diagnose(oracle, [rounded(wrong)], "bfloat16", engine="x", model="m")
+    assert (found.verdict, named(found)) == ("diverges", ["activation.tanh_for_erf"])
+    assert diagnose(oracle, [rounded(oracle)], "bfloat16", engine="x", model="m").verdict == "conforms"
