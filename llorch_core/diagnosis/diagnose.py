@@ -257,7 +257,7 @@ class _Reading:
 
     def _together(self, hidden: Hidden, at: At, mistakes: Sequence[str]) -> Divergence:
         """Return the divergence that only all elements of a component together show."""
-        weight = hidden.weight(mistakes[0])
+        weight, tensors = hidden.weight(mistakes[0]), len(hidden.places[mistakes[0]])
         found = weight.by_noise
         alike = [m for m in mistakes[1:] if hidden.weight(m).by_noise.explains > 0.9 * found.explains]
         return Divergence(
@@ -267,7 +267,7 @@ class _Reading:
             self.number,
             (cause_of(self.oracle, mistakes[0], found, False, alike),),
             hidden=True,
-            note=f"{weight.elements:,} elements of {len(hidden.places[mistakes[0]])} tensors together show it",
+            note=f"{weight.elements:,} elements of {tensors} tensors together show it",
         )
 
 
