@@ -22,6 +22,7 @@ At = tuple[int, str]
 """Forward call and checkpoint."""
 
 ENOUGH = 0.98  # a mistake that explains so much is named, even where something else is wrong as well
+HALF = 0.5  # of the error must go away, where a mistake is to be confirmed
 NEAR_ONE = 0.05  # and its amount must be so near to 1
 ALIKE = 0.1  # two mistakes that are nowhere more than this many tolerances apart give the same numbers
 PAIRS_OF = 12  # so many mistakes, the likeliest, are tried in pairs
@@ -98,6 +99,7 @@ class Suspects:
             return None
         rounded = np.where(np.isfinite(value), np.maximum(bound, eps * np.abs(value)), bound)
         confirmed = compare(wanted.checkpoint, got, value, rounded).conforms
+        confirmed = confirmed and weight.by_tolerance.explains > HALF  # a mistake may make any tolerance wide
         return Trial(tuple(mistakes), value, weight, confirmed)
 
 
@@ -177,15 +179,27 @@ def _causes(suspects: Suspects, trials: Sequence[Trial], wanted: Wanted) -> tupl
         if np.abs(errors(trial.value, best.value, unit)).max(initial=0.0) <= ALIKE
     ]
     found = best.weight.by_tolerance
-    behaviours = (*suspects.oracle.spec.before.values(), *suspects.oracle.spec.after.values())
-    same = {best.mistakes[0], *alike}
-    alike += [
-        mistake.id
-        for part in behaviours
-        for mistake in part.mistakes.values()
-        if isinstance(mistake.shows_as, str) and mistake.shows_as in same
-    ]
-    return tuple(cause_of(suspects.oracle, m, found, best.confirmed, alike) for m in best.mistakes)
+    shown = _shown_as(suspects.oracle)
+    return tuple(
+        cause_of(
+            suspects.oracle,
+            mistake,
+            found,
+            best.confirmed,
+            [*alike, *(other for same in (mistake, *alike) for other in shown.get(same, ()))],
+        )
+        for mistake in best.mistakes
+    )
+
+
+def _shown_as(oracle: Oracle) -> dict[str, list[str]]:
+    """Return which mistakes of files, caches and loops show as each mistake of the equations."""
+    shown: dict[str, list[str]] = {}
+    for part in (*oracle.spec.before.values(), *oracle.spec.after.values()):
+        for mistake in part.mistakes.values():
+            if isinstance(mistake.shows_as, str):
+                shown.setdefault(mistake.shows_as, []).append(mistake.id)
+    return shown
 
 
 def cause_of(oracle: Oracle, mistake: str, found: Estimate, confirmed: bool, alike: Sequence[str]) -> Cause:

@@ -391,3 +391,19 @@ def test_the_tanh_form_in_a_model_of_the_erf_form_is_found_in_16_bits():
     found = diagnose(oracle, [rounded(wrong)], "bfloat16", engine="x", model="m")
     assert (found.verdict, named(found)) == ("diverges", ["activation.tanh_for_erf"])
     assert diagnose(oracle, [rounded(oracle)], "bfloat16", engine="x", model="m").verdict == "conforms"
+
+
+def test_an_honest_engine_in_16_bits_may_read_every_position():
+    full = [[int(i) for i in np.random.default_rng(6).integers(0, 61, CONFIG["n_ctx"])]]
+    assert look(engine(precision="bfloat16", chunks=full), "bfloat16").verdict == "conforms"
+
+
+def test_a_mistake_whose_tolerance_is_wide_explains_nothing():
+    # Over a sequence of one token the variance is 0, and so is all that a gain could scale.
+    found = look(
+        engine(
+            chunks=[[3]], change=lambda k, n, x: x + 0.3 * np.cos(np.arange(24) * x) if n == "h.1.ln_1" else x
+        )
+    )
+    assert first(found) == (0, "h.1.ln_1")
+    assert not any(name.startswith("layer_norm") for name in named(found))
