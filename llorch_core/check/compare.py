@@ -110,10 +110,6 @@ def require(comparisons: Iterable[Comparison]) -> None:
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
     """Return the comparison as JSON can hold it: what is not finite becomes text."""
-
-    def number(x: float) -> float | str:
-        return x if np.isfinite(x) else str(x)
-
     return {
         "checkpoint": comparison.what,
         "step": comparison.step,
@@ -124,3 +120,8 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "got": number(comparison.got),
         "wanted": number(comparison.wanted),
     }
+
+
+def number(x: Any) -> Any:
+    """Return a number as JSON can hold it: what is not finite becomes text."""
+    return str(x) if isinstance(x, float) and not np.isfinite(x) else x

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llorch_core.diagnosis.lookup import block, flow, generic
+from llorch_core.diagnosis.lookup import block, flow
 from llorch_core.diagnosis.result import UNDECIDED, Diagnosis, Progress
 from llorch_core.diagnosis.words import plain
-from llorch_core.spec.model import ModelSpec
+from llorch_core.spec.model import ModelSpec, generic
 
 Found = Mapping[str, Any]
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
@@ -15,6 +14,7 @@ from llorch_core.diagnosis.weigh import Estimate, Weight, errors, scale, weigh
 from llorch_core.spec.difference import PRECISIONS
 from llorch_core.spec.errors import SpecError
 from llorch_core.spec.language import Tensor
+from llorch_core.spec.model import generic
 from llorch_core.spec.model import place as at_layer
 from llorch_core.spec.oracle import Oracle, Step, Wanted
 
@@ -50,6 +50,7 @@ class Suspects:
     record: Sequence[Step]
     precision: str
     usable: Container[At]
+    _mistaken: dict[str, Oracle] = field(default_factory=dict)
 
     def of(self, at: At) -> list[str]:
         """Return the mistakes that can change a checkpoint, given what was recorded before it."""
@@ -61,7 +62,7 @@ class Suspects:
                 for name, mistake in part.mistakes.items():
                     if part is not component or any(component.changes(name, output) for output in outputs):
                         found[mistake.id] = None
-            read = {re.sub(r"^h\.\d+\.", "h.N.", source) for source in place.node.sources.values()}
+            read = {generic(source) for source in place.node.sources.values()}
             for behaviour in spec.before.values():
                 for mistake in behaviour.mistakes.values():
                     if isinstance(mistake.shows_as, Mapping) and not read.isdisjoint(mistake.shows_as):
@@ -77,7 +78,9 @@ class Suspects:
 
         Raises SpecError where several mistakes cannot be made together.
         """
-        (wanted,) = _with(self.oracle, mistake).local(self.record, self.precision, {at}, self.usable)
+        if mistake not in self._mistaken:
+            self._mistaken[mistake] = replace(self.oracle, mistake=mistake)
+        (wanted,) = self._mistaken[mistake].local(self.record, self.precision, {at}, self.usable)
         return wanted
 
     def try_on(self, mistakes: Sequence[str], at: At, got: Tensor, wanted: Wanted) -> Trial | None:
@@ -103,13 +106,6 @@ class Suspects:
         return Trial(tuple(mistakes), value, weight, confirmed)
 
 
-def _with(oracle: Oracle, mistake: str) -> Oracle:
-    kept: dict[str, Oracle] = oracle.__dict__.setdefault("_mistaken", {})
-    if mistake not in kept:
-        kept[mistake] = replace(oracle, mistake=mistake)
-    return kept[mistake]
-
-
 def find_causes(
     suspects: Suspects, at: At, got: Tensor, wanted: Wanted, likely: Sequence[str] = (), pairs: bool = True
 ) -> tuple[tuple[Cause, ...], Tensor | None]:
@@ -122,16 +118,12 @@ def find_causes(
         trial = suspects.try_on(likely, at, got, wanted)
         if trial is not None and trial.confirmed:
             return _causes(suspects, [trial], wanted), trial.value
-    singles = [
-        trial
-        for name in suspects.of(at)
-        if (trial := suspects.try_on([name], at, got, wanted)) is not None
-        and trial.weight.by_tolerance.explains > 0
-    ]
-    singles.sort(key=_order)
+    tried = [suspects.try_on([name], at, got, wanted) for name in suspects.of(at)]
+    changing = [trial for trial in tried if trial is not None]
+    singles = sorted((t for t in changing if t.weight.by_tolerance.explains > 0), key=_order)
     if singles and singles[0].confirmed:
         return _causes(suspects, singles, wanted), singles[0].value
-    for pair in _pairs(suspects, at, got, wanted) if pairs else ():
+    for pair in _pairs(suspects, changing, at, got, wanted) if pairs else ():
         if pair.confirmed:
             return _causes(suspects, [pair], wanted), pair.value
     singles = [trial for trial in singles if _enough(trial)]
@@ -143,13 +135,13 @@ def _enough(trial: Trial) -> bool:
     return found.explains >= ENOUGH and abs(found.amount - 1) <= NEAR_ONE
 
 
-def _pairs(suspects: Suspects, at: At, got: Tensor, wanted: Wanted) -> Iterator[Trial]:
-    """Yield the likeliest mistakes two by two."""
-    trials = [suspects.try_on([name], at, got, wanted) for name in suspects.of(at)]
-    changing = [trial for trial in trials if trial is not None]
+def _pairs(
+    suspects: Suspects, singles: Sequence[Trial], at: At, got: Tensor, wanted: Wanted
+) -> Iterator[Trial]:
+    """Yield the likeliest of the mistakes two by two."""
     # The best amount of each is taken away: a mistake that acts with another need not lower the error alone.
-    changing.sort(key=lambda trial: -_best_amount_explains(trial.weight))
-    names = [trial.mistakes[0] for trial in changing[:PAIRS_OF]]
+    likeliest = sorted(singles, key=lambda trial: -_best_amount_explains(trial.weight))
+    names = [trial.mistakes[0] for trial in likeliest[:PAIRS_OF]]
     found = [
         trial
         for pair in combinations(names, 2)
@@ -204,7 +196,7 @@ def _shown_as(oracle: Oracle) -> dict[str, list[str]]:
 
 def cause_of(oracle: Oracle, mistake: str, found: Estimate, confirmed: bool, alike: Sequence[str]) -> Cause:
     """Return a mistake of the specs as the cause of an error."""
-    (entry,) = (m for part in oracle.spec.parts() for m in part.mistakes.values() if m.id == mistake)
+    entry = oracle.spec.all_mistakes[mistake]
     return Cause(
         mistake,
         found.amount,

@@ -13,12 +13,14 @@ from llorch_core.diagnosis.align import UndecidedError, align
 from llorch_core.diagnosis.cause import At, Suspects, cause_of, find_causes
 from llorch_core.diagnosis.harmless import harmless
 from llorch_core.diagnosis.hidden import Hidden
+from llorch_core.diagnosis.lookup import block
 from llorch_core.diagnosis.result import CONFORMS, DIVERGES, UNDECIDED, Cause, Diagnosis, Divergence
 from llorch_core.diagnosis.signature import LOWER, Look, find_signature, where
 from llorch_core.diagnosis.weigh import scale
 from llorch_core.spec.difference import PRECISIONS, shares
 from llorch_core.spec.language import Tensor
-from llorch_core.spec.oracle import Changed, Oracle, Step, Wanted
+from llorch_core.spec.model import generic
+from llorch_core.spec.oracle import Oracle, Step, Wanted, Weights
 from llorch_core.spec.window import ROUND
 
 LARGEST = {"float16": 65504.0, "bfloat16": 3.39e38, "float32": 3.4028235e38, "float64": np.inf}
@@ -86,11 +88,6 @@ class _Reading:
 
     def __post_init__(self) -> None:
         self.suspects = Suspects(self.oracle, self.record, self.precision, self.oracle.usable(self.record))
-        self.layers = {
-            name: place.node.layer if name.startswith("h.") else None
-            for place in self.oracle.places([[0]])
-            for name in place.node.makes
-        }
         self._likely: dict[str, tuple[str, ...]] = {}  # checkpoint of any block: mistakes found there before
 
     def read(self, advance: Callable[[int], None]) -> None:
@@ -147,7 +144,7 @@ class _Reading:
 
     def _goes_on(self, at: At, masked: Tensor) -> bool:
         """Whether the next checkpoint behind scores is what it should be, where these are masked."""
-        names = list(self.layers)
+        names = _checkpoints(self.oracle)
         later = (n for n in names[names.index(at[1]) + 1 :] if (at[0], n) in self.suspects.usable)
         following = next(later, None)
         if following is None:
@@ -161,12 +158,12 @@ class _Reading:
     # What made it
 
     def _explain(self, wanted: Wanted, got: Tensor, comparison: Comparison) -> Divergence:
-        layer = self.layers[wanted.checkpoint]
+        layer = block(wanted.checkpoint)
         found = Divergence(comparison, wanted.component, layer, self.number)
         if comparison.shapes:
             return replace(found, note=comparison.shapes)
         at = (wanted.step, wanted.checkpoint)
-        kind = wanted.checkpoint if layer is None else wanted.checkpoint.replace(f"h.{layer}.", "h.N.", 1)
+        kind = generic(wanted.checkpoint)
         likely = self._likely.get(kind)
         causes, suspected = find_causes(self.suspects, at, got, wanted, likely or (), pairs=likely != ())
         self._likely[kind] = tuple(cause.mistake for cause in causes)
@@ -202,7 +199,7 @@ class _Reading:
                 if name != "ids" and (k, name) != at and np.shape(step[name]) == shape:
                     call = "" if k == at[0] else f" of step {k}"
                     yield "another_tensor", f"it is {name}{call}", np.asarray(step[name], np.float64)
-        layer = self.layers[at[1]]
+        layer = block(at[1])
         for other in range(self.oracle.config["n_layer"] if layer is not None else 0):
             if other != layer:
                 text = f"it is what the weights of block {other} give"
@@ -217,7 +214,7 @@ class _Reading:
             {name: x if name == "ids" else rounded(np.asarray(x, np.float64)) for name, x in step.items()}
             for step in self.record
         ]
-        weights = Changed(self.oracle.weights, lambda name: rounded(np.asarray(self.oracle.weights[name])))
+        weights = Weights(self.oracle.weights, lambda name: rounded(np.asarray(self.oracle.weights[name])))
         for what, steps, taken in (
             ("the tensors that it reads were", record, self.oracle.weights),
             ("its weights were", self.record, weights),
@@ -263,7 +260,7 @@ class _Reading:
         return Divergence(
             self.comparisons[self._order(at)],
             hidden.component[mistakes[0]],
-            self.layers[at[1]],
+            block(at[1]),
             self.number,
             (cause_of(self.oracle, mistakes[0], found, False, alike),),
             hidden=True,
@@ -279,14 +276,18 @@ def _at(divergence: Divergence) -> At:
 
 def _exchanged(weights: Mapping[str, Tensor], block: int | None, other: int) -> Mapping[str, Tensor]:
     """Return weights where one block has those of another."""
-    return Changed(weights, lambda name: weights[re.sub(rf"^h\.{block}\.", f"h.{other}.", name)])
+    return Weights(weights, lambda name: weights[re.sub(rf"^h\.{block}\.", f"h.{other}.", name)])
+
+
+def _checkpoints(oracle: Oracle) -> list[str]:
+    """Return every checkpoint of a forward call, in the order of the data flow."""
+    return [name for place in oracle.places([[0]]) for name in place.node.makes]
 
 
 def _not_observed(oracle: Oracle, record: Sequence[Step]) -> tuple[str, ...]:
     """Return the checkpoints that were not recorded; one that only some calls lack, with the call."""
-    names = [name for place in oracle.places([[0]]) for name in place.node.makes]
     missing = []
-    for name in names:
+    for name in _checkpoints(oracle):
         calls = [k for k, step in enumerate(record) if name not in step]
         if len(calls) == len(record):
             missing.append(name)

@@ -9,7 +9,7 @@ from typing import Any
 
 from llorch_core.diagnosis.result import Cause
 from llorch_core.spec.component import Component
-from llorch_core.spec.model import ModelSpec
+from llorch_core.spec.model import ModelSpec, generic
 from llorch_core.spec.suite import load_specs
 
 SIGNATURE = "signature."  # of a cause of which only the look is known
@@ -31,11 +31,6 @@ HINTS = {  # name of a signature: where such a difference comes from
     "dropout": "switch dropout off: an engine that predicts has none",
     "lower_precision": "look for a product, a sum or a buffer that is kept in fewer bits than the others",
 }
-
-
-def generic(checkpoint: str) -> str:
-    """Return the name without the number of its block: h.N.mlp.act."""
-    return re.sub(r"^h\.\d+\.", "h.N.", checkpoint)
 
 
 def block(checkpoint: str) -> int | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from llorch_core.check.compare import Comparison
+from llorch_core.check.compare import Comparison, number
 from llorch_core.spec.language import Tensor
 
 CONFORMS, DIVERGES, UNDECIDED = "conforms", "diverges", "undecided"
@@ -162,9 +162,9 @@ def _divergence(d: Divergence) -> dict[str, Any]:
         "component": d.component,
         "layer": d.layer,
         "index": list(c.index),
-        "got": _number(c.got),
-        "wanted": _number(c.wanted),
-        "tolerances": _number(c.share),
+        "got": number(c.got),
+        "wanted": number(c.wanted),
+        "tolerances": number(c.share),
         "outside": c.outside,
         "of": c.elements,
         "harmless": d.harmless,
@@ -173,9 +173,9 @@ def _divergence(d: Divergence) -> dict[str, Any]:
         "causes": [
             {
                 "mistake": cause.mistake,
-                "amount": _number(cause.amount),
-                "standard_error": _number(cause.standard_error),
-                "explains": _number(cause.explains),
+                "amount": number(cause.amount),
+                "standard_error": number(cause.standard_error),
+                "explains": number(cause.explains),
                 "confirmed": cause.confirmed,
                 "text": cause.text,
                 "seen_in": list(cause.seen_in),
@@ -184,8 +184,3 @@ def _divergence(d: Divergence) -> dict[str, Any]:
             for cause in d.causes
         ],
     }
-
-
-def _number(x: float) -> float | str:
-    """Return the number as JSON can hold it: what is not finite becomes text."""
-    return x if abs(x) < float("inf") else str(x)

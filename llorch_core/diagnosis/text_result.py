@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
+from llorch_core.check.compare import number
 from llorch_core.diagnosis.result import CONFORMS, DIVERGES, EXIT_CODES, UNDECIDED
 
 
@@ -191,8 +190,3 @@ class TextDiagnosis:
 
 def count(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
-def number(x: Any) -> Any:
-    """Return a number as JSON can hold it: what is not finite becomes text."""
-    return str(x) if isinstance(x, float) and not np.isfinite(x) else x

@@ -9,8 +9,9 @@ from itertools import groupby
 from typing import Any
 
 from llorch_core.check.compare import Comparison
-from llorch_core.diagnosis.lookup import SIGNATURE, block, changes, generic, hint, maker, rule
+from llorch_core.diagnosis.lookup import SIGNATURE, block, changes, hint, maker, rule
 from llorch_core.diagnosis.result import CONFORMS, UNDECIDED, Cause, Diagnosis, Divergence
+from llorch_core.spec.model import generic
 from llorch_core.spec.suite import load_specs
 
 MOST_LINES = 10  # of what else is wrong, and of what was not observed

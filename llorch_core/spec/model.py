@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from llorch_core.spec.behaviour import Behaviour
-from llorch_core.spec.component import Component, Config, Rule, check_form, read_rules, schema
+from llorch_core.spec.component import Component, Config, Mistake, Rule, check_form, read_rules, schema
 from llorch_core.spec.errors import SpecError
 from llorch_core.spec.language import Equation
 from llorch_core.spec.yaml_file import YamlFile, read_yaml
@@ -118,7 +119,12 @@ class ModelSpec:
 
     def mistake_ids(self) -> list[str]:
         """Return the id of every mistake of the model and its components: COMPONENT.MISTAKE."""
-        return [mistake.id for part in self.parts() for mistake in part.mistakes.values()]
+        return list(self.all_mistakes)
+
+    @cached_property
+    def all_mistakes(self) -> dict[str, Mistake | Rewiring]:
+        """Every mistake by its id, in the order of the data flow."""
+        return {mistake.id: mistake for part in self.parts() for mistake in part.mistakes.values()}
 
     def parts(self) -> list[Component | Behaviour | ModelSpec]:
         """Return every spec in the order of the data flow, this one behind its components."""
@@ -135,6 +141,11 @@ def place(name: str, layer: int, n_layer: int) -> str:
     if (found := re.fullmatch(r"h\.(\d+)\.in", name)) is not None:
         return f"h.{int(found[1]) - 1}.out" if int(found[1]) else "embed"
     return name
+
+
+def generic(name: str) -> str:
+    """Return the name of a tensor of a block for every block: h.N.mlp.act. It undoes `place`."""
+    return re.sub(r"^h\.\d+\.", "h.N.", name)
 
 
 def read_model(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from llorch_core.spec.component import resolve
 from llorch_core.spec.difference import PRECISIONS
 from llorch_core.spec.errors import SpecError
 from llorch_core.spec.language import Equation, Tensor
-from llorch_core.spec.model import ModelSpec, Node
+from llorch_core.spec.model import ModelSpec, Node, generic
 
 Step = dict[str, Any]
 """The checkpoints of one forward call, by name."""
@@ -59,7 +58,7 @@ class Oracle:
 
     def __post_init__(self) -> None:
         made: dict[str, list[str]] = {}
-        known = {m.id: m for part in self.spec.parts() for m in part.mistakes.values()}
+        known = self.spec.all_mistakes
         for mistake in self.mistake.split(" + ") if self.mistake else ():
             if mistake not in known:
                 raise SpecError(f"{mistake} is not a mistake. `llorch spec show COMPONENT` lists them.")
@@ -297,7 +296,7 @@ def read_oracle(spec: ModelSpec, folder: Path, mistake: str | None = None) -> Or
             got = list(tensors[stored].shape) if stored in tensors else "nothing"
             raise SpecError(f"{folder}: the spec wants {stored} {list(shape)}, the files hold {got}.")
         weights[name] = tensors[stored]
-    return Oracle(spec, config, Weights(weights), mistake)
+    return Oracle(spec, config, Weights(weights, lambda name: weights[name].decode()), mistake)
 
 
 class Stored(NamedTuple):
@@ -317,52 +316,33 @@ class Stored(NamedTuple):
 
 
 class Weights(Mapping[str, Tensor]):
-    """Weights by name, decoded each time they are asked for: a model need not fit into memory in float64."""
+    """Weights by name, made each time they are asked for: a model need not fit into memory in float64."""
 
-    def __init__(self, stored: Mapping[str, Stored]) -> None:
-        self._stored = stored
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self._stored[name].decode()
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._stored
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._stored)
-
-    def __len__(self) -> int:
-        return len(self._stored)
-
-
-class Changed(Mapping[str, Tensor]):
-    """Weights, where `get` says what each name stands for."""
-
-    def __init__(self, weights: Mapping[str, Tensor], get: Callable[[str], Tensor]) -> None:
-        self._weights, self._get = weights, get
+    def __init__(self, names: Iterable[str], get: Callable[[str], Tensor]) -> None:
+        self._names, self._get = dict.fromkeys(names), get
 
     def __getitem__(self, name: str) -> Tensor:
         return self._get(name)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._weights
+        return name in self._names
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._weights)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(self._weights)
+        return len(self._names)
 
 
 def _made_of(weights: Mapping[str, Tensor], equations: Mapping[str, Equation]) -> Mapping[str, Tensor]:
     """Return weights, some of them made of the right one, w; h.N. in a name is every block."""
 
     def get(name: str) -> Tensor:
-        equation = equations.get(re.sub(r"^h\.\d+\.", "h.N.", name))
+        equation = equations.get(generic(name))
         right = weights[name]
         return right if equation is None else np.asarray(equation.run({"w": np.asarray(right, np.float64)}))
 
-    return Changed(weights, get)
+    return Weights(weights, get)
 
 
 def _read_stored(path: Path) -> Iterator[tuple[str, Stored]]:
