@@ -46,7 +46,7 @@ def from_bytes(raw, dtype):
 def by_library(path):
     """Return every tensor of a file as float32, cut out by the safetensors library; a mask is none."""
     tensors = {}
-    for name, entry in deserialize(path.read_bytes()):
+    for name, entry in sorted(deserialize(path.read_bytes())):  # the library gives them in any order
         x = from_bytes(bytes(entry["data"]), entry["dtype"])
         if x is not None:
             tensors[name] = x.astype(np.float32).reshape(entry["shape"])

@@ -95,6 +95,7 @@ def rows_kept(context):
     context.session.note(
         compare(name, after[name][:j], context.before[name][:j])
         for j, after in enumerate(context.after)
+        if j  # before the first token there is no row
         for name in names
     )
 

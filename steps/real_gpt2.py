@@ -75,7 +75,7 @@ def random_weights(context):
     run, folder = context.session, random_model()
     with run.trial():
         full = at_full_size(run.subject, folder)
-    full.outcomes, full.on_scenario = run.outcomes, run.on_scenario  # its evidence is evidence of this run
+    full.watched_like(run)  # its evidence is evidence of this run
     context.session = full  # until the scenario ends: every step now is about this model
 
 

@@ -3,7 +3,7 @@ Feature: Others computed the same
 
   The tensors were recorded from PyTorch's own modules, in float64.
 
-  @gpt2.others_agree
+  @gpt2.others_agree @of_the_oracle
   Scenario: The oracle gives the tensors that others recorded
     Given tensors of this model that others recorded
     When the oracle reads the same ids
@@ -15,7 +15,7 @@ Feature: Others computed the same
     When the model reads the same ids
     Then the logits are equal to 1e-5 of the largest, or, in 16 bits, to their tolerance
 
-  @gpt2.others_agree
+  @gpt2.others_agree @of_the_oracle
   Scenario: Two recordings of the same prompt are one
     Given tensors of this model that others recorded
     When they are laid beside the other recordings of the same ids

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from llorch_core.spec.difference import shares
 from llorch_core.spec.oracle import Oracle, Step, Wanted
@@ -21,12 +22,16 @@ class MismatchError(AssertionError):
 class Comparison:
     """One tensor, compared.
 
-    what      name of the checkpoint, or of the output of a component
-    step      forward call, 0 is the prefill; None for a component on its own
-    elements  how many were compared: all of them
-    outside   how many are past their tolerance
-    share     the worst error, as a share of its tolerance: above 1 is wrong
-    index     where the worst element is; what is got and wanted is meant there
+    what       name of the checkpoint, or of the output of a component
+    step       forward call, 0 is the prefill; None for a component on its own
+    elements   how many are wanted, and were compared: all of them, unless the shapes differ
+    outside    how many are past their tolerance
+    share      the worst error, as a share of its tolerance: above 1 is wrong
+    index      where the worst element is; what is got and wanted is meant there
+    shapes     how the shapes differ, where they do: then no element was compared
+    tolerance  how far from what is wanted that element may be
+    digests    SHA-256 of what was got and of what was wanted: type, shape and numbers
+    one_buffer whether both sides are the same memory, which compares nothing
     """
 
     what: str
@@ -38,6 +43,14 @@ class Comparison:
     got: float
     wanted: float
     shapes: str = ""
+    tolerance: float = np.nan
+    digests: tuple[str, str] = ("", "")
+    one_buffer: bool = False
+
+    @property
+    def error(self) -> float:
+        """How far the worst element is from what is wanted; 0 where the two are equal."""
+        return 0.0 if self.share == 0 else abs(self.got - self.wanted)
 
     @property
     def conforms(self) -> bool:
@@ -67,16 +80,36 @@ def compare(
     bound  how far apart two elements may be; 0 demands equal values, also of infinities
     """
     got, wanted, bound = np.asarray(got), np.asarray(wanted), np.asarray(bound)
+    digests = (digest(got), digest(wanted))
     if got.shape != wanted.shape:
         text = f"got the shape {list(got.shape)}, wanted {list(wanted.shape)}"
-        return Comparison(what, step, wanted.size, wanted.size, np.inf, (), np.nan, np.nan, text)
+        return Comparison(
+            what, step, wanted.size, wanted.size, np.inf, (), np.nan, np.nan, text, digests=digests
+        )
     share = shares(got, wanted, bound)
     if not share.size:
-        return Comparison(what, step, 0, 0, 0.0, (), np.nan, np.nan)
+        return Comparison(what, step, 0, 0, 0.0, (), np.nan, np.nan, digests=digests)
     index = tuple(int(i) for i in np.unravel_index(int(np.argmax(share)), share.shape))
-    outside = int(np.count_nonzero(share > 1))
-    worst = float(share[index])
-    return Comparison(what, step, share.size, outside, worst, index, float(got[index]), float(wanted[index]))
+    return Comparison(
+        what,
+        step,
+        elements=share.size,
+        outside=int(np.count_nonzero(share > 1)),
+        share=float(share[index]),
+        index=index,
+        got=float(got[index]),
+        wanted=float(wanted[index]),
+        tolerance=float(np.broadcast_to(bound, share.shape)[index]),
+        digests=digests,
+        one_buffer=np.may_share_memory(got, wanted),
+    )
+
+
+def digest(x: NDArray[Any]) -> str:
+    """Return the SHA-256 of a tensor: type and shape, such as `<f4[2, 3]`, then its numbers in C order."""
+    found = hashlib.sha256(f"{x.dtype.str}{list(x.shape)}".encode())
+    found.update(np.ascontiguousarray(x).data)
+    return found.hexdigest()
 
 
 def compare_text(what: str, got: str, wanted: str) -> Comparison:
@@ -110,16 +143,40 @@ def require(comparisons: Iterable[Comparison]) -> None:
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
     """Return the comparison as JSON can hold it: what is not finite becomes text."""
+    c = comparison
     return {
-        "checkpoint": comparison.what,
-        "step": comparison.step,
-        "elements": comparison.elements,
-        "outside": comparison.outside,
-        "share": number(comparison.share),
-        "index": list(comparison.index),
-        "got": number(comparison.got),
-        "wanted": number(comparison.wanted),
+        "checkpoint": c.what,
+        "step": c.step,
+        "elements": 0 if c.shapes else c.elements,
+        "of": c.elements,
+        "outside": c.outside,
+        "error": number(c.error),
+        "tolerance": number(c.tolerance),
+        "share": number(c.share),
+        "margin": number(c.tolerance - c.error),
+        "index": list(c.index),
+        "got": number(c.got),
+        "wanted": number(c.wanted),
+        "shapes": c.shapes,
+        "digests": {"got": c.digests[0], "wanted": c.digests[1]},
     }
+
+
+def from_json(data: Mapping[str, Any]) -> Comparison:
+    """Return the comparison that `as_json` wrote."""
+    return Comparison(
+        data["checkpoint"],
+        data["step"],
+        elements=data["of"],
+        outside=data["outside"],
+        share=float(data["share"]),
+        index=tuple(data["index"]),
+        got=float(data["got"]),
+        wanted=float(data["wanted"]),
+        shapes=data["shapes"],
+        tolerance=float(data["tolerance"]),
+        digests=(data["digests"]["got"], data["digests"]["wanted"]),
+    )
 
 
 def number(x: Any) -> Any:

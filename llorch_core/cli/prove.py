@@ -15,12 +15,15 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from llorch_core.check.compare import as_json
 from llorch_core.cli.console import console, progress
 from llorch_core.cli.verify import share
 from llorch_core.engine.errors import UsageError
+from llorch_core.spec.model import ModelSpec
 from llorch_core.spec.suite import load_specs
 from llorch_core.subject.numpy_engine import NumpyEngine
+from llorch_core.trace.finish import finish_prove
+from llorch_core.trace.origin import model_files, suite_files
+from llorch_core.trace.proof import Proof, append_trials, begin_trials, read
 from llorch_core.trace.prove import (
     Moved,
     Trial,
@@ -28,7 +31,9 @@ from llorch_core.trace.prove import (
     detection_bound,
     keepers,
     move_elements,
+    trial_json,
     try_mistakes,
+    window_json,
 )
 from llorch_core.trace.session import Session
 
@@ -44,6 +49,12 @@ PART = 50  # elements that one process moves before it is given others
 @click.option("--tolerances", type=float, default=4.0, show_default=True, help="How far --perturb moves.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Which elements --perturb moves.")
 @click.option("--jobs", type=int, default=os.cpu_count(), help="Processes; default: the number of cores.")
+@click.option(
+    "-o",
+    "--proof",
+    type=click.Path(path_type=Path),
+    help="Proof bundle of `llorch verify -o`, to which every trial is added.",
+)
 @click.option("--json", "as_json_", is_flag=True, help="Print one JSON object on standard output.")
 def command(
     model: Path | None,
@@ -52,6 +63,7 @@ def command(
     tolerances: float,
     seed: int,
     jobs: int,
+    proof: Path | None,
     as_json_: bool,
 ) -> int:
     """Prove that the tests can fail: put every mistake of the specs on trial.
@@ -59,9 +71,17 @@ def command(
     Each mistake must be caught by a scenario of its own rule, by a comparison and not by a crash.
     With --perturb, one random element of what the engine records is moved by a few tolerances, and
     the scenario that holds it must notice. Exit code 0: all caught; 1: not; 2: could not tell.
+
+    With -o, the trials become a part of the proof bundle that `llorch verify -o` left: a rule is proved
+    when its mistakes were caught.
     """
     if jobs < 1:
         raise UsageError(f"--jobs is {jobs} (wanted 1 or more).")
+    if proof and (only or perturb is not None):
+        raise UsageError(
+            "-o goes with all mistakes (got --only or --perturb beside it).\n"
+            "A bundle says of every mistake what became of it: leave the others out."
+        )
     folder = NumpyEngine(model).folder
     if perturb is not None:
         if perturb < 1 or not tolerances > 1:
@@ -77,9 +97,22 @@ def command(
             f"there is no mistake {only}.\n`llorch spec show COMPONENT` lists the mistakes of a component."
         )
     mistakes = list(dict.fromkeys(mistake for mistake, _ in wanted))
+    bundle = open_bundle(proof, folder, spec) if proof else None
+    windows = {}
+    work: list[Part] = [(_try, (folder, [c for c in wanted if c[0] == mistake])) for mistake in mistakes]
     with progress(f"{len(mistakes)} mistakes on trial", len(wanted)) as advance:
-        work = [(folder, [c for c in wanted if c[0] == mistake]) for mistake in mistakes]
-        trials = [t for part in spread(_try, work, jobs, advance) for t in part]
+        trials: list[Trial] = []
+        for part in spread(work, jobs, advance):
+            trials += part
+            if bundle:
+                append_trials(bundle.folder, [trial_json(t) for t in part])
+    if bundle:
+        with progress("measuring tolerances", len(spec.components)) as advance:
+            parts: list[Part] = [(_window, (name,)) for name in spec.components]
+            windows = dict(
+                zip(spec.components, (found for (found,) in spread(parts, jobs, advance)), strict=True)
+            )
+        finish_prove(bundle, spec, [trial_json(t) for t in trials], windows)
     bad = [t for t in trials if t.status not in ("caught", "not run")]
     caught = {t.mistake for t in trials if t.status == "caught"} - {t.mistake for t in bad}
     code = 1 if bad else 0 if caught else 2
@@ -96,12 +129,33 @@ def command(
     return code
 
 
+def open_bundle(proof: Path, folder: Path, spec: ModelSpec) -> Proof:
+    """Open a bundle for trials. Raises UsageError where it is about other specs, or another model."""
+    found = read(proof)
+    other = [
+        what
+        for what, differs in (
+            ("rules of one component", found.manifest["component"] is not None),
+            ("other specs, features or steps", found.manifest["suite"] != suite_files()),
+            ("another model", found.manifest["model"]["files"] != model_files(folder)),
+        )
+        if differs
+    ]
+    if other:
+        raise UsageError(
+            f"{proof} is a proof of {' and of '.join(other)} (wanted these specs and this model).\n"
+            f"Nothing was changed. Make it again, with the same --model: llorch verify -o {proof}"
+        )
+    begin_trials(proof)
+    return found
+
+
 def prove_moves(folder: Path, count: int, tolerances: float, seed: int, jobs: int, as_json_: bool) -> int:
     """Move elements, and print how many of the moves were noticed."""
     parts = [min(PART, count - start) for start in range(0, count, PART)]
     with progress(f"{count:,} elements moved", count) as advance:
-        work = [(folder, n, tolerances, (seed, i)) for i, n in enumerate(parts)]
-        moves = [m for part in spread(_move, work, jobs, advance) for m in part]
+        work: list[Part] = [(_move, (folder, n, tolerances, (seed, i))) for i, n in enumerate(parts)]
+        moves = [m for part in spread(work, jobs, advance) for m in part]
     noticed = sum(m.noticed for m in moves)
     bound = detection_bound(noticed, count)
     missed = [m for m in moves if not m.noticed]
@@ -131,6 +185,16 @@ def _try(folder: Path, wanted: list[tuple[str, str]]) -> list[Trial]:
     return list(try_mistakes(load_specs(), folder, wanted))
 
 
+def _window(component: str) -> list[dict[str, Any]]:
+    spec = load_specs()
+    return [window_json(spec.components[component], _embedded())]
+
+
+@cache
+def _embedded() -> Session:
+    return Session(NumpyEngine(), load_specs())
+
+
 def _move(folder: Path, count: int, tolerances: float, seed: tuple[int, int]) -> list[Moved]:
     return list(move_elements(*_held(folder), count, tolerances, seed))
 
@@ -141,18 +205,18 @@ def _held(folder: Path) -> tuple[Session, dict[str, str]]:
     return session, keepers(session)
 
 
-def spread(
-    function: Callable[..., list[Any]],
-    work: list[tuple[Any, ...]],
-    jobs: int,
-    advance: Callable[[int], None],
-) -> Iterator[list[Any]]:
+Part = tuple[Callable[..., list[Any]], tuple[Any, ...]]
+"""A function and its arguments, for one process."""
+
+
+def spread(work: list[Part], jobs: int, advance: Callable[[int], None]) -> Iterator[list[Any]]:
     """Do each part of the work, in order, in `jobs` processes; a single part in this one."""
     if len(work) == 1:
-        yield function(*work[0])
+        function, arguments = work[0]
+        yield function(*arguments)
         return
     with ProcessPoolExecutor(min(jobs, len(work)), mp_context=get_context("spawn")) as pool:
-        for future in [pool.submit(function, *part) for part in work]:
+        for future in [pool.submit(function, *arguments) for function, arguments in work]:
             result = future.result()
             advance(len(result))
             yield result
@@ -186,15 +250,3 @@ def print_trials(trials: list[Trial], mistakes: int, caught: int, code: int) -> 
         f"\n[bold]{word}[/]: {caught} of {mistakes} mistakes ({caught / mistakes:.1%}) were caught by every "
         f"rule that claims to, by a comparison; exit code {code}"
     )
-
-
-def trial_json(trial: Trial) -> dict[str, Any]:
-    """Return one trial as JSON can hold it."""
-    return {
-        "mistake": trial.mistake,
-        "component": trial.mistake.partition(".")[0],
-        "rule": trial.rule,
-        "status": trial.status,
-        "scenario": trial.scenario.title if trial.scenario else None,
-        "found": as_json(trial.found) if trial.found else None,
-    }

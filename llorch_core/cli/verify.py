@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import Counter
 from pathlib import Path
@@ -18,12 +19,20 @@ from llorch_core.engine.errors import UsageError
 from llorch_core.spec.suite import load_specs
 from llorch_core.subject.engines import KINDS, put_on_trial
 from llorch_core.subject.protocol import Subject
-from llorch_core.trace.run import count_scenarios, run_features
-from llorch_core.trace.session import Session
+from llorch_core.trace.finish import finish_verify, origins
+from llorch_core.trace.jobs import Order, WorkerDiedError, run_order
+from llorch_core.trace.lines import mark_idle
+from llorch_core.trace.proof import begin
+from llorch_core.trace.run import count_scenarios
 from llorch_core.trace.verdict import Verdict, verdicts
 
 CONFORMS, DIVERGES, UNDECIDED = 0, 1, 2
-COLOURS = {"passed": "green", "not run": "yellow", "untested": "yellow"}  # everything else is red
+COLOURS = {
+    "proved": "green",
+    "passed": "green",
+    "not run": "yellow",
+    "untested": "yellow",
+}  # everything else is red
 
 
 @click.command(epilog="Example: llorch verify --model path/to/gpt2 --component layer_norm")
@@ -32,6 +41,8 @@ COLOURS = {"passed": "green", "not run": "yellow", "untested": "yellow"}  # ever
 @click.option("--timeout", default=120.0, show_default=True, help="Seconds for one reading of a program.")
 @click.option("--names", help="How a program or a dump names its checkpoints, if not as llorch does.")
 @click.option("--component", help="Only the rules of this component, such as layer_norm.")
+@click.option("-o", "--proof", type=click.Path(path_type=Path), help="Leave a proof bundle in this folder.")
+@click.option("--jobs", type=int, default=os.cpu_count(), help="Processes; default: the number of cores.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 def command(
     model: Path | None,
@@ -39,6 +50,8 @@ def command(
     timeout: float,
     names: str | None,
     component: str | None,
+    proof: Path | None,
+    jobs: int,
     as_json: bool,
 ) -> int:
     """Hold an engine to every rule of the specs.
@@ -46,16 +59,34 @@ def command(
     Runs every feature, compares every element, and prints a line for each rule: what it says, its
     scenarios, the elements that were compared, the worst error as a share of its tolerance, and the
     verdict. Exit code 0: it conforms; 1: it does not; 2: could not tell.
+
+    With -o, a proof bundle is left: the evidence of every comparison, which lines of llorch's own engine
+    each scenario ran, the verdicts, JUnit XML and a report. `llorch prove -o` adds what became of every
+    mistake, `llorch trace` and `llorch gate` read it.
     """
     started = time.monotonic()
     spec = load_specs()
     parts = [part.id for part in spec.parts()]
     if component is not None and component not in parts:
         raise UsageError(f"there is no component {component}. There are: {', '.join(parts)}.")
+    if jobs < 1:
+        raise UsageError(f"--jobs is {jobs} (wanted 1 or more).")
     subject = put_on_trial(engine, model, timeout, names)
+    order = Order(engine, model, timeout, names, component, proof, traced=bool(proof) and engine == "numpy")
     total = count_scenarios(component)
+    if proof:
+        about = origins(spec)
+        begin(proof)
     with progress(f"verifying {subject.name}", total) as advance:
-        outcomes = run_features(Session(subject, spec), component, lambda outcome: advance(1))
+        try:
+            run = run_order(order, jobs, lambda: advance(1), subject)
+        except WorkerDiedError as error:
+            raise UsageError(str(error)) from error
+    outcomes = run.outcomes
+    if order.traced:
+        mark_idle(outcomes, run.ran)
+    if proof:
+        finish_verify(order, subject, spec, run, about, time.monotonic() - started)
     found = verdicts(spec, outcomes, component)
     code = exit_code(found, len(outcomes), total)
     seconds = time.monotonic() - started
@@ -63,6 +94,8 @@ def command(
         click.echo(json.dumps(report(found, subject, code, seconds), indent=2, allow_nan=False))
     else:
         print_report(console(), found, subject, code, seconds)
+        if proof:
+            click.echo(f"the proof is in {proof}/: llorch trace --proof {proof}, or open {proof}/report.html")
     return code
 
 
@@ -150,10 +183,16 @@ def print_not_run(out: Console, found: list[Verdict]) -> None:
 
 def share(worst: Comparison | None) -> str:
     """Return the worst error in tolerances, as a person reads it."""
-    if worst is None:
+    return as_share(worst.share if worst else None)
+
+
+def as_share(found: float | str | None) -> str:
+    """Return an error in tolerances, as a person reads it; JSON has what is not finite as text."""
+    if found is None:
         return "–"
-    if worst.share == 0:
+    x = float(found)
+    if x == 0:
         return "exact"
-    if worst.share == float("inf"):
+    if x == float("inf"):
         return "∞"
-    return f"{worst.share:.2f}" if worst.share < 1000 else f"{worst.share:.1e}"
+    return f"{x:.2f}" if x < 1000 else f"{x:.1e}"

@@ -14,7 +14,7 @@ class KVCache:
     n_past    positions whose keys and values are complete in every layer
     capacity  positions that there is room for
 
-    Rows past what was written are never handed out. Spec: cache.
+    Rows past what was written are never handed out. Spec: cache, kv_cache.
     """
 
     def __init__(self, n_layer: int, n_head: int, head_dim: int, capacity: int) -> None:

@@ -1,4 +1,7 @@
-"""The sizes and switches of a GPT-2 model, read from the config.json beside its weights."""
+"""The sizes and switches of a GPT-2 model, read from the config.json beside its weights.
+
+Spec: configuration.
+"""
 
 import json
 import sys

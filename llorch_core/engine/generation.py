@@ -1,4 +1,7 @@
-"""The generation loop: read the prompts, then choose token after token for every sequence that goes on."""
+"""The generation loop: read the prompts, then choose token after token for every sequence that goes on.
+
+Spec: generation.
+"""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def forward(
     Raises UsageError where a cache has no room, before any work: no cache is changed.
     A row has the bits that it gets alone wherever BLAS gives a row of a matrix product the same
     bits whatever the number of rows; it does not promise to, and then it is equal to rounding.
-    Spec: gpt2. Source: openai/gpt-2, src/model.py, model.
+    Spec: gpt2, recording. Source: openai/gpt-2, src/model.py, model.
     """
     lengths = [len(chunk) for chunk in chunks]
     for cache, length in zip(caches, lengths, strict=True):
@@ -116,6 +116,7 @@ def mlp(weights: MLP, function: str, n: int, x: Array, show: Callable[[str, Arra
     """Widen x (T, n_embd) to n_inner, bend it, and narrow it again; to be added to the stream.
 
     function  name of the activation
+    Spec: mlp.
     """
     fc = layers.projection(x, weights.c_fc.weight, weights.c_fc.bias)  # [T, n_inner]
     show(f"h.{n}.mlp.fc", fc)

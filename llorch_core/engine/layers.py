@@ -67,7 +67,10 @@ def merge_heads(x: Array) -> Array:
 
 
 def projection(x: Array, weight: Array, bias: Array) -> Array:
-    """Return x @ weight + bias; weight is (in, out), as GPT-2's Conv1D stores it."""
+    """Return x @ weight + bias; weight is (in, out), as GPT-2's Conv1D stores it.
+
+    Spec: attention_output.
+    """
     y: Array = x @ weight
     y += bias
     return y

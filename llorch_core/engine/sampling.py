@@ -32,7 +32,7 @@ _SETTINGS: dict[str, tuple[tuple[type, ...], float, float, str]] = {  # types, l
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen; the defaults draw from the model's own distribution.
+    """How the next token is chosen; the defaults draw from the model's own distribution. Spec: sampling.
 
     temperature         divides the logits; 0 takes the most probable token
     top_k               keeps this many tokens; 0 keeps all
@@ -58,6 +58,8 @@ class Sampler:
     """Chooses token after token, in the order of Hugging Face's processors.
 
     seed  what the draws depend on: the one asked for, or a fresh one of the operating system
+
+    Spec: sampling.
     """
 
     def __init__(self, sampling: Sampling) -> None:
@@ -91,6 +93,7 @@ def argmax(logits: Row) -> int:
     """Return the id of the largest logit, the lowest id of equals.
 
     Raises UsageError for NaN, which is neither larger nor smaller, and for anything but a row.
+    Spec: argmax.
     """
     if logits.ndim != 1 or not logits.size or not np.issubdtype(logits.dtype, np.floating):
         raise UsageError(
@@ -112,7 +115,8 @@ def repetition_penalty(
     """Divide the positive and multiply the other logits of ids that were there before, each id once.
 
     Returns a new row. Raises UsageError for an id that the row does not have.
-    Source: Keskar et al. 2019, section 4.1, with the sign respected as transformers does.
+    Spec: repetition_penalty. Source: Keskar et al. 2019, section 4.1, with the sign respected as
+    transformers does.
     """
     _check("repetition_penalty", penalty)
     ids = np.unique(np.asarray(previous_ids, np.int64))
@@ -132,6 +136,7 @@ def temperature(logits: Row, temperature: float) -> Row:
     """Divide the logits: below 1 the large ones win more often, above 1 less often.
 
     Raises UsageError for 0, where there is nothing to draw: take `argmax`.
+    Spec: temperature.
     """
     _check("temperature", temperature)
     with _no_overflow("temperature", temperature):
@@ -139,7 +144,10 @@ def temperature(logits: Row, temperature: float) -> Row:
 
 
 def top_k(logits: Row, k: int) -> Row:
-    """Keep exactly the k largest logits, the lowest ids of equals; the others become -inf. 0 keeps all."""
+    """Keep exactly the k largest logits, the lowest ids of equals; the others become -inf. 0 keeps all.
+
+    Spec: top_k.
+    """
     _check("top_k", k)
     if k == 0 or k >= logits.size:
         return logits
@@ -153,7 +161,7 @@ def top_p(logits: Row, p: float) -> Row:
     """Keep the smallest set of the most probable tokens whose mass is at least p; others become -inf.
 
     The token that crosses p belongs to the set, so that it is never empty. p = 1 keeps all.
-    Source: Holtzman et al. 2020, section 3.1.
+    Spec: top_p. Source: Holtzman et al. 2020, section 3.1.
     """
     _check("top_p", p)
     if p == 1:
@@ -183,6 +191,7 @@ def draw(probabilities: Row, u: float) -> int:
     u              scalar      uniform in [0, 1)
 
     Never returns an id of probability 0.
+    Spec: draw.
     """
     cumulative = np.cumsum(probabilities, dtype=np.float64)
     total = cumulative[-1]

@@ -17,6 +17,7 @@ class TextStream:
     All pieces together are decode(ids), cut before the stop string that begins first. Of two that
     begin together the shorter ends the text, since it is complete first. One that is complete still
     waits while another, begun before it, may yet be completed.
+    Spec: generation.
     """
 
     def __init__(self, token_bytes: Callable[[int], bytes], stop: Sequence[str] = ()) -> None:

@@ -1,4 +1,7 @@
-"""Text to token ids and back: GPT-2's byte-level BPE, read from the files of the model's own folder."""
+"""Text to token ids and back: GPT-2's byte-level BPE, read from the files of the model's own folder.
+
+Spec: tokenizer.
+"""
 
 from __future__ import annotations
 

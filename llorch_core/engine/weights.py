@@ -1,4 +1,7 @@
-"""The weights of a GPT-2 under their GPT-2 names: every tensor in the files is used, or listed as ignored."""
+"""The weights of a GPT-2 under their GPT-2 names: every tensor in the files is used, or listed as ignored.
+
+Spec: weight_file.
+"""
 
 import re
 from collections.abc import Callable, Iterable

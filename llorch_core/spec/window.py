@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -73,15 +73,21 @@ class Window:
                     )
 
 
-def measure(component: Component, places: Iterable[Place]) -> Window:
-    """Measure the window of a component's tolerance on inputs that the suite uses."""
+def measure(
+    component: Component, places: Iterable[Place], precisions: Collection[str] = tuple(ROUND)
+) -> Window:
+    """Measure the window of a component's tolerance on inputs that the suite uses.
+
+    precisions  of the engines whose window it is, float32 with them
+    """
     window = Window(component)
     for place in places:
         for arithmetic in FLOAT32:
             _keep_worst(window.noise, arithmetic.name, _noise(component, place, arithmetic, "float32"))
         for precision in ("float16", "bfloat16"):
-            _keep_worst(window.noise, precision, _noise(component, place, FLOAT32[0], precision))
-        for precision in ROUND:
+            if precision in precisions:
+                _keep_worst(window.noise, precision, _noise(component, place, FLOAT32[0], precision))
+        for precision in precisions:
             inputs = _rounded(component, place, precision)
             right = _right(component, place, inputs, precision)
             for name in component.mistakes:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from llorch_core.check.compare import Comparison
+from llorch_core.check.compare import Comparison, as_json, number
+from llorch_core.spec.component import Component
 from llorch_core.spec.model import ModelSpec
+from llorch_core.spec.window import measure, places
 from llorch_core.subject.spec_engine import engine_of_specs
 from llorch_core.trace.run import suite
 from llorch_core.trace.session import Outcome, Session
@@ -71,6 +74,28 @@ def judge(mistake: str, rule: str, outcomes: Sequence[Outcome], session: Session
     everything = suite().run(session.again(), "not @nothing")
     elsewhere = next((o for o in everything if o.status == "failed"), None)
     return Trial(mistake, rule, "elsewhere" if elsewhere else "missed", elsewhere, None)
+
+
+def trial_json(trial: Trial) -> dict[str, Any]:
+    """Return one trial as JSON can hold it."""
+    return {
+        "mistake": trial.mistake,
+        "component": trial.mistake.partition(".")[0],
+        "rule": trial.rule,
+        "status": trial.status,
+        "scenario": trial.scenario.id if trial.scenario else None,
+        "title": trial.scenario.title if trial.scenario else None,
+        "found": as_json(trial.found) if trial.found else None,
+    }
+
+
+def window_json(component: Component, session: Session) -> dict[str, Any]:
+    """Return the window of a tolerance in float32, as JSON can hold it: both sides of it in tolerances."""
+    spec = session.spec
+    window = measure(component, places(component, spec.defaults, session.oracle, session.chunks), ["float32"])
+    mistake, away = window.nearest()
+    noise = max(window.noise.values())
+    return {"noise": noise, "nearest": number(away), "mistake": f"{component.id}.{mistake}"}
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from behave.tag_expression import make_tag_expression
 
 from llorch_core.spec.errors import SpecError
 from llorch_core.spec.suite import suite_folder
-from llorch_core.trace.hooks import SESSION
+from llorch_core.trace.hooks import SESSION, file_of
 from llorch_core.trace.session import Outcome, Session
 
 
@@ -45,20 +45,28 @@ class Features:
         except (AmbiguousStep, ParserError, ConfigError, SyntaxError) as error:
             raise SpecError(f"the features and steps cannot be read: {error}", folder) from error
 
-    def count(self, tags: str) -> int:
-        """Return how many scenarios a tag expression selects."""
+    def counts(self, tags: str) -> list[int]:
+        """Return how many scenarios a tag expression selects of each feature."""
         wanted = make_tag_expression(tags)
-        return sum(wanted.check(s.effective_tags) for f in self._features for s in f.walk_scenarios())
+        return [sum(wanted.check(s.effective_tags) for s in f.walk_scenarios()) for f in self._features]
 
-    def run(self, session: Session, tags: str) -> list[Outcome]:
-        """Run the scenarios that a tag expression selects; return what each of them did."""
+    def file(self, index: int) -> str:
+        """Return the name of a feature: features/components/mlp.feature."""
+        return file_of(self._features[index])
+
+    def run(self, session: Session, tags: str, index: int | None = None) -> list[Outcome]:
+        """Run the scenarios that a tag expression selects; return what each of them did.
+
+        index  of the only feature that is run; if not given, all are
+        """
         self._config.tag_expression = make_tag_expression(tags)
         self._config.userdata[SESSION] = session
-        for feature in self._features:
+        features = self._features if index is None else [self._features[index]]
+        for feature in features:
             feature.reset()
         with self._runner.path_manager:
             self._runner.context = Context(self._runner)
-            self._runner.run_model(self._features)
+            self._runner.run_model(features)
         return session.outcomes
 
 
@@ -70,7 +78,7 @@ def suite() -> Features:
 
 def count_scenarios(component: str | None = None) -> int:
     """Return how many scenarios there are, of one component or of all."""
-    return suite().count(tags_of(component))
+    return sum(suite().counts(tags_of(component)))
 
 
 def run_features(

@@ -29,6 +29,9 @@ from llorch_core.subject.protocol import NotHereError as NotHereError  # its hom
 
 Result = TypeVar("Result")
 READING = 32  # positions of the standard reading, where the model has as many
+READING_CONTEXT = "the reading"  # what runs while the engine is recorded, for all scenarios
+LOADING_CONTEXT = "the loading"  # what runs while the engine loads the model on trial
+SEED = 2019  # of every random id
 SMALL = {"vocab_size": 11, "n_positions": 8, "n_embd": 12, "n_head": 3, "n_layer": 2}  # as config.json has it
 
 
@@ -44,8 +47,12 @@ class DegenerateError(Exception):
 class Outcome:
     """What one scenario did: which rules it is about, what it compared, and how it ended.
 
+    file      its feature, from the folder of the suite
+    text      what it says, in Gherkin, without its tags
     facts     what its steps measured of its data, for the conditions of its rules
     of_model  the facts that the model on trial decides, and no line of the scenario
+    shared    what it used that was computed once for all scenarios: names of contexts, as `id` is one
+    of_oracle whether it is the oracle that is asked, and not the engine on trial
     """
 
     rules: tuple[str, ...]
@@ -59,6 +66,28 @@ class Outcome:
     compared: int = 0
     facts: dict[str, float] = field(default_factory=dict)
     of_model: set[str] = field(default_factory=set)
+    feature: str = ""
+    text: str = ""
+    seconds: float = 0.0
+    shared: set[str] = field(default_factory=set)
+    of_oracle: bool = False
+
+    @property
+    def id(self) -> str:
+        """Its place, which names it and the context in which it runs: features/….feature:12."""
+        return f"{self.file}:{self.line}"
+
+
+class _OnceForAll(cached_property[Result]):
+    """What is computed once, from the reading of the engine; a scenario that asks for it has used that."""
+
+    def __set__(self, session: object, value: Result) -> None:  # with it, each access comes by __get__
+        vars(session)[str(self.attrname)] = value
+
+    def __get__(self, session: Any, owner: Any = None) -> Any:
+        if session is not None and session.outcomes:
+            session.outcomes[-1].shared.add(READING_CONTEXT)
+        return super().__get__(session, owner)
 
 
 class Session:
@@ -67,6 +96,10 @@ class Session:
     subject   the engine
     spec      the specs that it is held to
     outcomes  one for each scenario that ran, in order
+
+    on_scenario    called when a scenario has ended
+    on_comparison  called with each comparison of a scenario, before it is judged
+    on_context     called when what runs from now on is of another scenario, or shared by all
     """
 
     def __init__(self, subject: Subject, spec: ModelSpec | None = None) -> None:
@@ -75,6 +108,8 @@ class Session:
         self.outcomes: list[Outcome] = []
         self._rounding: dict[str, Array] = {}
         self.on_scenario: Callable[[Outcome], None] = lambda outcome: None
+        self.on_comparison: Callable[[Outcome, Comparison], None] = lambda outcome, comparison: None
+        self.on_context: Callable[[str], None] = lambda name: None
 
     @cached_property
     def oracle(self) -> Oracle:
@@ -111,8 +146,25 @@ class Session:
         comparisons = list(comparisons)
         if not comparisons:
             raise NotHereError(f"these checkpoints, none of which {self.subject.name} shows")
-        self.outcomes[-1].evidence += comparisons
+        outcome = self.outcomes[-1]
+        for comparison in comparisons:
+            outcome.evidence.append(comparison)
+            self.on_comparison(outcome, comparison)
+        for comparison in comparisons:
+            if comparison.one_buffer:
+                raise DegenerateError(f"both sides of {comparison.what} are one buffer: nothing was compared")
+            if not comparison.elements:
+                raise DegenerateError(f"{comparison.what} was compared without a single element")
         require(comparisons)
+
+    def watched_like(self, other: Session) -> None:
+        """Count what runs from now on to the run of another session."""
+        self.outcomes = other.outcomes
+        self.on_scenario, self.on_comparison, self.on_context = (
+            other.on_scenario,
+            other.on_comparison,
+            other.on_context,
+        )
 
     # What a scenario proves depends on its data.
 
@@ -124,6 +176,7 @@ class Session:
         """Keep what a step measured of the model on trial: what that lacks is no fault of the scenario."""
         self.facts(**measured)
         self.outcomes[-1].of_model |= measured.keys()
+        self.outcomes[-1].shared.add(LOADING_CONTEXT)
 
     def check_data(self) -> None:
         """Hold the scenario that runs to the conditions that its rules need.
@@ -157,7 +210,7 @@ class Session:
 
     def ids(self, count: int, seed: int = 0) -> list[int]:
         """Return `count` ids of the model's vocabulary, the same ones each time; one occurs twice."""
-        ids = np.random.default_rng([2019, seed]).integers(0, self.subject.config["n_vocab"], count)
+        ids = np.random.default_rng([SEED, seed]).integers(0, self.subject.config["n_vocab"], count)
         ids[count // 2 :][:1] = ids[:1]
         return [int(i) for i in ids]
 
@@ -188,23 +241,27 @@ class Session:
             if needs_past(mistake):
                 raise NotHereError(f"a call after another, without which {mistake} would not show")
 
-    @cached_property
+    @_OnceForAll
     def record(self) -> list[Step]:
         """What the engine records of the standard reading."""
-        with self.trial():
-            return self.subject.record(self.chunks)
+        self.on_context(READING_CONTEXT)
+        try:
+            with self.trial():
+                return self.subject.record(self.chunks)
+        finally:
+            self.on_context(self.outcomes[-1].id if self.outcomes else "")
 
     @cached_property
     def wanted(self) -> list[Wanted]:
         """What every recorded checkpoint should be, by its equations, from what was recorded before it."""
         return list(self.oracle.local(self.record, self.subject.precision))
 
-    @cached_property
+    @_OnceForAll
     def local(self) -> list[Comparison]:
         """Every recorded checkpoint against its equations."""
         return compare_record(self.record, self.wanted)
 
-    @cached_property
+    @_OnceForAll
     def everywhere(self) -> list[Comparison]:
         """Every recorded checkpoint against the oracle from the ids alone."""
         return everywhere(self.oracle, self.record, self.subject.precision)
@@ -231,6 +288,8 @@ class Session:
         """Compare tensors with those that others recorded, to a share of each tensor's largest number."""
         for k, step in enumerate(self.recorded_by_others):
             for name, wanted in step.items():
+                if name == "ids":  # they were given
+                    continue
                 finite = np.abs(wanted[np.isfinite(wanted)])
                 yield compare(name, got[k][name], wanted, relative * finite.max(initial=0.0), k)
 

@@ -1,0 +1,122 @@
+"""Which lines of our engine each scenario ran, and which code a component names."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import coverage
+
+from llorch_core.trace.session import Outcome
+
+PACKAGE = Path(__file__).parents[1]
+ENGINE = PACKAGE / "engine"
+
+Ran = dict[str, dict[str, list[int]]]
+"""Lines by the context that ran them: context, file, lines."""
+
+
+class Lines:
+    """Traces the engine while scenarios run. `switch` names what runs from now on; `take` gives its lines."""
+
+    def __init__(self) -> None:
+        # What `coverage` calls ctrace is the only tracer that can tell contexts apart on every Python.
+        self._coverage = coverage.Coverage(
+            data_file=None, config_file=False, branch=False, source=[str(ENGINE)], messages=False
+        )
+        self._coverage.set_option("run:core", "ctrace")
+        self._coverage.set_option("run:disable_warnings", ["no-data-collected", "module-not-measured"])
+        self._coverage.start()
+
+    def switch(self, context: str) -> None:
+        """What runs from now on is of this context."""
+        self._coverage.switch_context(context)
+
+    def take(self) -> Ran:
+        """Return what ran since the last time."""
+        self._coverage.stop()
+        data, ran = self._coverage.get_data(), Ran()
+        for path in data.measured_files():
+            for line, contexts in data.contexts_by_lineno(path).items():
+                for context in filter(None, contexts):
+                    ran.setdefault(context, {}).setdefault(name_of(Path(path)), []).append(line)
+        self._coverage.erase()
+        self._coverage.start()
+        return ran
+
+
+def name_of(path: Path) -> str:
+    """Return how a file of the package is called: llorch_core/engine/layers.py."""
+    return path.relative_to(PACKAGE.parent).as_posix()
+
+
+def merge(parts: Sequence[Ran]) -> Ran:
+    """Return what ran in any of several processes."""
+    merged: dict[str, dict[str, set[int]]] = {}
+    for part in parts:
+        for context, files in part.items():
+            for file, lines in files.items():
+                merged.setdefault(context, {}).setdefault(file, set()).update(lines)
+    return {
+        context: {file: sorted(lines) for file, lines in sorted(files.items())}
+        for context, files in sorted(merged.items())
+    }
+
+
+def lines_of(ran: Ran, id: str, shared: Sequence[str]) -> dict[str, list[int]]:
+    """Return the lines of a scenario, with those that ran once for all and that it used."""
+    return merge([{"": ran.get(context, {})} for context in (id, *shared)]).get("", {})
+
+
+@cache
+def named_code() -> Mapping[str, Mapping[str, frozenset[int]]]:
+    """Return for each component the lines of the engine whose docstring says `Spec: component`."""
+    found: dict[str, dict[str, frozenset[int]]] = {}
+    for path in sorted(ENGINE.glob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                continue
+            said = re.search(r"\bSpec: ([a-z_0-9, ]+)\.", ast.get_docstring(node) or "")
+            for component in said[1].split(", ") if said else ():
+                lines = frozenset(line for part in node.body[1:] for line in inside_functions(part, node))
+                files = found.setdefault(component, {})
+                files[name_of(path)] = files.get(name_of(path), frozenset()) | lines
+    return found
+
+
+def inside_functions(part: ast.stmt, of: ast.AST) -> set[int]:
+    """Return the lines of a part that run when something is called, and not when it is imported."""
+    if isinstance(of, ast.FunctionDef):
+        return set(range(part.lineno, (part.end_lineno or part.lineno) + 1))
+    functions = [node for node in ast.walk(part) if isinstance(node, ast.FunctionDef)]
+    return {line for f in functions for inner in f.body for line in inside_functions(inner, f)}
+
+
+def mark_idle(outcomes: Sequence[Outcome], ran: Ran) -> None:
+    """Make a stub of each scenario that passed without running the code that its component names."""
+    for outcome in outcomes:
+        if outcome.status != "passed" or outcome.of_oracle:
+            continue
+        lines = lines_of(ran, outcome.id, sorted(outcome.shared))
+        for component in sorted({rule.partition(".")[0] for rule in outcome.rules}):
+            code = named_code().get(component, {})
+            if code and not any(numbers & set(lines.get(file, ())) for file, numbers in code.items()):
+                outcome.status = "stub"
+                outcome.message = f"it never ran the code of {component}: {', '.join(code)}"
+
+
+def statements() -> dict[str, dict[str, Any]]:
+    """Return the statements of each file of the engine, and which of them run when it is imported."""
+    reader = coverage.Coverage(data_file=None, config_file=False)
+    found = {}
+    for path in sorted(ENGINE.glob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        _, lines, _, _, _ = reader.analysis2(str(path))
+        called = {line for part in tree.body for line in inside_functions(part, tree)}
+        found[name_of(path)] = {"statements": lines, "imported": [x for x in lines if x not in called]}
+    return found
