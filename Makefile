@@ -2,18 +2,37 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: verify test check fuzz mutants clean
+.PHONY: verify test test-browser gate report check fuzz mutants clean
 .DELETE_ON_ERROR:
 
 verify: .venv/ready ## run every feature against the NumPy engine on the embedded model
 	@$(BIN)/llorch verify
 
-test: .venv/ready ## pytest and behave, with coverage of both
+test: .venv/ready ## pytest with coverage, then the whole chain: evidence, trials of every mistake, the gate
 	@rm -f .coverage .coverage.*
 	OPENBLAS_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n auto --dist worksteal
-	$(BIN)/coverage run -m behave
 	@$(BIN)/coverage combine -q
 	$(BIN)/coverage report
+	$(BIN)/llorch verify -o proof
+	$(BIN)/llorch prove -o proof
+	$(BIN)/llorch gate --allow-dirty
+
+gate: .venv/ready ## may this be merged? of what `make test` left, and of a tree without changes
+	@$(BIN)/llorch gate
+
+report: .venv/ready ## the living document: make the proof, and open its page in a browser
+	@$(BIN)/llorch verify -o proof >/dev/null || test $$? -eq 1
+	@$(BIN)/llorch prove -o proof >/dev/null || test $$? -eq 1
+	@echo "the report is proof/report.html"
+	@$(BIN)/python -m webbrowser -t "file://$(CURDIR)/proof/report.html" >/dev/null || true
+
+test-browser: .venv/ready ## the report in a real browser (CHROMIUM names one); screenshots are left in build/report
+	@$(BIN)/python -c 'import playwright' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -c constraints.txt -e '.[dev,browser]'
+	@for name in $$CHROMIUM chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit; done; \
+	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq \
+	  && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu fonts-noto-core >/dev/null \
+	  || { echo "there is no Chromium: name one with CHROMIUM=, or install it (Debian: apt-get install chromium fonts-dejavu)" >&2; exit 2; }
+	$(BIN)/python -m pytest tests/browser
 
 check: .venv/ready ## what must hold before anything runs: style, types, specs
 	$(BIN)/ruff check .
@@ -28,7 +47,7 @@ mutants: .venv/ready ## break the engine in 300 ways, and demand that the featur
 	$(BIN)/python tools/mutants.py
 
 clean: ## remove everything that make made
-	rm -rf .venv build dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist proof .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/ready: pyproject.toml constraints.txt

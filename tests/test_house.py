@@ -18,11 +18,14 @@ ROOMS = {  # room: the rooms that it may import
     "subject": {"engine", "spec"},
     "diagnosis": {"spec", "check"},
     "trace": {"spec", "check", "subject"},
-    "gate": {"trace"},
+    "stubs": set(),
+    "gate": {"spec", "check", "trace", "stubs"},
     "postmortem": set(),
     "server": {"engine"},
     "models": set(),
-    "cli": {"engine", "spec", "check", "subject", "diagnosis", "trace", "gate", "postmortem", "server"},
+    "cli": {
+        *("engine", "spec", "check", "subject", "diagnosis", "trace", "stubs", "gate", "postmortem", "server")
+    },
 }
 TOP_LEVEL = {
     *("features", "steps", "specs", "llorch_core", "tests", "tools", "docs", "examples", ".ci", ".github"),

@@ -16,6 +16,9 @@ VERBS = {
     "diagnose": "Find the first wrong number of an engine, and the mistake.",
     "record": "Write what an engine computes on its way into a dump.",
     "prove": "Prove that the tests can fail: every mistake on trial.",
+    "trace": "Show every rule and what stands behind it.",
+    "gate": "Say whether this may be merged, and why not.",
+    "stubs": "List the tests of a repository that cannot fail.",
     "spec": "Show and check the specs.",
 }
 

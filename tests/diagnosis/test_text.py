@@ -224,6 +224,7 @@ def test_every_mistake_that_shows_in_the_text_is_named(monkeypatch):
             continue
         with np.errstate(all="ignore"):
             ids, _ = greedy(replace(oracle, mistake=mistake), count=6)
+        # llorch: allow product mocked because all mistakes for the text of each one would take many minutes
         monkeypatch.setattr(
             "llorch_core.diagnosis.text_replay.candidates", lambda oracle, only=mistake: [only]
         )

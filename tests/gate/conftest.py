@@ -1,0 +1,92 @@
+"""A small house of our own: the package, its specs and three features, in a git repository."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FEATURES = ("components/layer_norm.feature", "components/residual.feature", "sampling/choice.feature")
+POLICY = """
+[tool.llorch.gate]
+proved = []
+mistakes = 0
+elements = 0
+tests = ["steps"]
+
+[tool.llorch.gate.coverage]
+package = { line = 0, branch = 0 }
+engine = { line = 0, branch = 0 }
+rules = 0
+"""
+
+
+class House:
+    """A copy of the project into which a test plants something."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def run(self, *arguments):
+        command = [sys.executable, "-m", "llorch_core", *map(str, arguments)]
+        return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=120)
+
+    def git(self, *arguments):
+        settings = ("-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
+        subprocess.run(["git", *settings, *arguments], cwd=self.folder, check=True, capture_output=True)
+
+    def commit(self):
+        self.git("add", "-A")
+        self.git("commit", "-qm", "A change")
+
+    def prove(self):
+        return self.run("verify", "-o", "proof")
+
+    def gate(self, *arguments):
+        """Return the exit code of the gate, and its reasons."""
+        ran = self.run("gate", "--json", *arguments)
+        assert ran.returncode in (0, 1), ran.stderr
+        return ran.returncode, json.loads(ran.stdout)["reasons"]
+
+    def change(self, file, old, new):
+        path = self.folder / file
+        text = path.read_text()
+        assert text.count(old) == 1, f"{file} holds {old!r} {text.count(old)} times"
+        path.write_text(text.replace(old, new))
+
+    def append(self, file, text):
+        with (self.folder / file).open("a") as stream:
+            stream.write(text)
+
+    def copy(self, to):
+        shutil.copytree(self.folder, to, symlinks=True)
+        return House(to)
+
+
+@pytest.fixture(scope="session")
+def committed(tmp_path_factory):
+    """The house with its proof, all of it committed; it must not be changed."""
+    folder = tmp_path_factory.mktemp("house") / "house"
+    for part in ("steps", "specs", "llorch_core"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for feature in FEATURES:
+        (folder / "features" / feature).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "features" / feature, folder / "features" / feature)
+    shutil.copy(ROOT / "environment.py", folder)
+    (folder / ".gitignore").write_text("proof/\n__pycache__/\n")
+    (folder / "pyproject.toml").write_text(POLICY)
+    house = House(folder)
+    house.git("init", "-q")
+    house.commit()
+    ran = house.prove()
+    assert (folder / "proof" / "manifest.json").exists(), ran.stdout + ran.stderr
+    return house
+
+
+@pytest.fixture
+def house(committed, tmp_path):
+    """A house of its own for each test."""
+    return committed.copy(tmp_path / "house")

@@ -1,0 +1,310 @@
+"""The gate tests itself: what is planted turns it red, for its reason and for no other."""
+
+import json
+
+import pytest
+
+from llorch_core.gate.gate import Judgement
+from llorch_core.gate.reasons import KINDS, Reason, worst_first
+
+NOTHING = """
+@then("nobody looks at anything")
+def nothing(context):
+    context.looked = context.session.subject.name
+"""
+STEPS = f'''"""Planted."""
+
+import numpy as np
+from behave import then
+
+from llorch_core.check.compare import compare
+from llorch_core.trace.session import NotHereError
+
+{NOTHING}
+
+@then("a tensor is compared with itself")
+def itself(context):
+    x = np.arange(6.0) + len(context.session.subject.name)
+    context.session.note([compare("x", x, x[:])])
+
+
+@then("a machine with a quantum coprocessor agrees")
+def absent(context):
+    raise NotHereError("a quantum coprocessor")
+'''
+FEATURE = """
+  @layer_norm.centred
+  Scenario: Planted, nothing is compared
+    Then nobody looks at anything
+
+  @layer_norm.centred
+  Scenario: Planted, one buffer on both sides
+    Then a tensor is compared with itself
+
+  @layer_norm.centred
+  Scenario: Planted, another component is run
+    When argmax is given logits = [1, 2, 0]
+    Then it returns [1]
+
+  @residual.stream_kept
+  Scenario: Planted, a tag that is no rule
+    When residual is given
+      | input  | value     |
+      | stream | [1, 2, 3] |
+      | branch | [4, 5, 7] |
+    Then it returns [5, 7, 10]
+
+  @layer_norm.centred
+  Scenario: Planted, something is not here
+    Then a machine with a quantum coprocessor agrees
+"""
+
+
+def told(reasons):
+    return {(r["kind"], r["what"]) for r in reasons}
+
+
+def new(house, committed, *arguments):
+    """Return what the gate says of a house that it does not say of the one without the change."""
+    code, reasons = house.gate(*arguments)
+    before = told(committed.gate()[1])
+    assert before <= told(reasons) or told(reasons) < before | told(reasons)
+    return code, [r for r in reasons if (r["kind"], r["what"]) not in before]
+
+
+def test_nothing_but_what_this_small_house_lacks_speaks_against_it(committed):
+    code, reasons = committed.gate()
+    assert code == 1
+    assert {r["kind"] for r in reasons} == {"untested"}  # it has three features of twenty
+    assert not {r["what"].partition(".")[0] for r in reasons} & {"layer_norm", "residual", "argmax", "top_k"}
+
+
+def test_an_engine_that_is_wrong_turns_it_red(house, committed):
+    house.change("llorch_core/engine/layers.py", "    variance = ", "    variance = 1.01 * ")
+    house.commit()
+    assert house.prove().returncode == 1
+    code, reasons = new(house, committed)
+    assert code == 1
+    assert {r["kind"] for r in reasons} == {"failed"}
+    assert "layer_norm.population_variance" in {r["what"] for r in reasons}
+    assert {r["what"].partition(".")[0] for r in reasons} == {"layer_norm"}
+    assert reasons[0]["file"] == "features/components/layer_norm.feature"
+
+
+def test_stubs_of_every_kind_turn_it_red(house, committed):
+    (house.folder / "steps" / "planted.py").write_text(STEPS)
+    house.append("features/components/layer_norm.feature", FEATURE)
+    house.commit()
+    house.prove()
+    code, reasons = new(house, committed)
+    assert code == 1
+    by_rule = {(r["kind"], r["what"]): r["says"] for r in reasons}
+    assert ("stub", "layer_norm.centred") in by_rule
+    assert ("not run", "layer_norm.centred") in by_rule
+    assert "quantum coprocessor" in by_rule["not run", "layer_norm.centred"]
+    assert ("orphaned", "residual.stream_kept") in by_rule
+    trace = json.loads(house.run("trace", "--json").stdout)
+    statuses = {
+        s["title"]: (s["status"], s["message"]) for s in trace["scenarios"] if "Planted" in s["title"]
+    }
+    assert statuses["Planted, nothing is compared"][0] == "stub"
+    assert statuses["Planted, one buffer on both sides"][0] == "stub"
+    assert "one buffer" in statuses["Planted, one buffer on both sides"][1]
+    idle = statuses["Planted, another component is run"]
+    assert idle == ("stub", "it never ran the code of layer_norm: llorch_core/engine/layers.py")
+
+
+def test_a_step_that_cannot_fail_turns_it_red_before_anything_runs(house, committed):
+    step = '@then("everything went well")\ndef well(context):\n    assert True\n'
+    house.append("steps/components.py", f"\n\n{step}")
+    house.commit()
+    house.prove()
+    code, reasons = new(house, committed)
+    assert code == 1
+    assert [r["kind"] for r in reasons] == ["cannot fail"]
+    assert reasons[0]["file"] == "steps/components.py"
+
+
+def test_lines_that_no_scenario_runs_turn_it_red(house, committed):
+    share = json.loads(committed.run("trace", "--json").stdout)["totals"]
+    floor = 100 * share["lines_run"] / share["lines"] - 0.01
+    house.change("pyproject.toml", "rules = 0", f"rules = {floor:.3f}")
+    assert [r for r in new(house, committed)[1] if r["kind"] == "coverage"] == []
+    lines = "".join(f"    x = x + {i}\n" for i in range(8))
+    house.append("llorch_core/engine/layers.py", f"\n\ndef idle(x):\n{lines}    return x\n")
+    house.commit()
+    house.prove()
+    code, reasons = new(house, committed)
+    assert code == 1
+    assert [(r["kind"], r["what"]) for r in reasons] == [("coverage", "engine")]
+
+
+def test_a_feature_that_was_emptied_turns_it_red(house, committed):
+    path = house.folder / "features" / "components" / "residual.feature"
+    path.write_text("Feature: The residual stream\n")
+    house.commit()
+    house.prove()
+    code, reasons = new(house, committed)
+    assert code == 1
+    assert {r["kind"] for r in reasons} == {"untested", "lost"}
+    assert {r["what"].partition(".")[0] for r in reasons} == {"residual"}
+    (lost, *_) = [r for r in reasons if r["kind"] == "lost"]
+    assert "A change" in lost["says"]
+
+
+def test_a_spec_that_is_false_lets_nothing_be_told(house):
+    house.change(
+        "specs/components/layer_norm.yaml", "variance: mean((x - centre)**2)", "variance: centre - x"
+    )
+    house.commit()
+    assert house.prove().returncode == 2
+    ran = house.run("gate")
+    assert ran.returncode == 2
+    assert "layer_norm.yaml" in ran.stderr
+
+
+def test_a_proof_that_was_tampered_with_turns_it_red(house):
+    path = house.folder / "proof" / "evidence" / "components" / "layer_norm.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"outside":0', b'"outside":1', 1))
+    code, reasons = house.gate()
+    assert code == 1
+    assert [r["kind"] for r in reasons] == ["tampered"]
+    assert reasons[0]["what"] == "evidence/components/layer_norm.jsonl"
+
+
+def test_a_proof_of_other_code_turns_it_red(house, committed):
+    house.append("llorch_core/engine/layers.py", "\n# another line\n")
+    code, reasons = new(house, committed)
+    assert code == 1
+    assert "other tree" in {r["kind"] for r in reasons}
+    assert {r["kind"] for r in reasons} == {"other tree", "stale"}
+
+
+def test_a_tree_with_changes_turns_it_red_unless_that_is_allowed(house, committed):
+    house.append("features/components/residual.feature", "\n# a word\n")
+    house.prove()
+    code, reasons = new(house, committed)
+    assert code == 1
+    assert [(r["kind"]) for r in reasons] == ["dirty tree"]
+    assert "residual.feature" in reasons[0]["says"]
+    assert new(house, committed, "--allow-dirty")[1] == []
+
+
+def test_what_must_be_proved_and_was_not_put_on_trial_turns_it_red(house, committed):
+    house.change("pyproject.toml", "proved = []", 'proved = ["must"]')
+    house.change("pyproject.toml", "mistakes = 0", "mistakes = 100")
+    house.change("pyproject.toml", "elements = 0", "elements = 100")
+    code, reasons = new(house, committed)
+    assert code == 1
+    assert {"unproved", "missed mistake", "not compared"} == {r["kind"] for r in reasons}
+
+
+def test_without_data_of_coverage_a_floor_is_not_met(house, committed):
+    house.change("pyproject.toml", "package = { line = 0", "package = { line = 1")
+    _, reasons = new(house, committed)
+    assert [(r["kind"], r["what"]) for r in reasons] == [("coverage", ".coverage")]
+
+
+def test_a_bundle_of_one_component_is_not_enough(house):
+    house.run("verify", "-o", "proof", "--component", "layer_norm")
+    code, reasons = house.gate()
+    assert code == 1
+    assert "incomplete" in {r["kind"] for r in reasons}
+
+
+# Allowances
+
+
+@pytest.fixture(scope="module")
+def lacking(committed, tmp_path_factory):
+    """A house with a scenario that needs what is not here."""
+    house = committed.copy(tmp_path_factory.mktemp("lacking") / "house")
+    (house.folder / "steps" / "planted.py").write_text(STEPS.replace(NOTHING, ""))
+    house.append("features/components/layer_norm.feature", FEATURE[FEATURE.rindex("\n  @") :])
+    house.commit()
+    assert "not run layer_norm.centred" in house.prove().stdout
+    return house
+
+
+@pytest.mark.parametrize(
+    ("allowance", "kinds"),
+    [
+        ('rule = "layer_norm.centred"\nexpires = 2999-01-01', []),
+        ('rule = "layer_norm.*"\nexpires = 2999-01-01', []),
+        (
+            'rule = "layer_norm.centred"\nscenario = "Planted, something is not here"\nexpires = 2999-01-01',
+            [],
+        ),
+        ('rule = "layer_norm.centred"\nexpires = 2001-01-01', ["not run"]),
+        ('rule = "layer_norm.centred"\nscenario = "Another"\nexpires = 2999-01-01', ["not run", "allowance"]),
+        ('rule = "argmax.*"\nexpires = 2999-01-01', ["not run", "allowance"]),
+    ],
+)
+def test_what_is_not_run_needs_a_name_a_reason_and_a_day(lacking, committed, tmp_path, allowance, kinds):
+    policy = tmp_path / "policy.toml"
+    text = (lacking.folder / "pyproject.toml").read_text()
+    policy.write_text(
+        f'{text}\n[[tool.llorch.gate.not_run]]\nreason = "a machine of the future"\n{allowance}\n'
+    )
+    (tmp_path / "steps").mkdir()
+    (tmp_path / "steps" / "s.py").write_text("from behave import then\n")
+    _, reasons = new(lacking, committed, "--policy", policy, "--proof", lacking.folder / "proof")
+    assert [r["kind"] for r in reasons] == kinds, reasons
+
+
+# The order of reasons, and the answer
+
+
+def test_the_worst_reason_comes_first():
+    reasons = [Reason(kind, "x", "y", "z") for kind in ("coverage", "stub", "tampered", "failed")]
+    assert [r.kind for r in worst_first(reasons)] == ["tampered", "failed", "stub", "coverage"]
+
+
+def test_the_gate_is_open_where_nothing_speaks_against_it():
+    assert Judgement(None).open
+    assert not Judgement(None, [Reason("stub", "x", "y", "z")]).open
+    assert Judgement(None).as_json()["verdict"] == "open"
+
+
+def test_every_kind_of_reason_is_explained():
+    assert all(text.endswith(".") for text in KINDS.values())
+
+
+def test_an_open_gate_says_so_and_ends_with_0(committed, tmp_path):
+    policy = tmp_path / "pyproject.toml"
+    policy.write_text(committed.folder.joinpath("pyproject.toml").read_text())
+    ran = committed.run("gate", "--verify", "proof")
+    assert ran.returncode == 0
+    assert "the gate is open" in ran.stdout
+
+
+# Forms
+
+
+def test_the_summary_and_the_sarif_name_every_reason(house, tmp_path):
+    house.append("llorch_core/engine/layers.py", "\n# another line\n")
+    summary, sarif = tmp_path / "new" / "summary.md", tmp_path / "new" / "gate.sarif"
+    ran = house.run("gate", "--summary", summary, "--sarif", sarif)
+    assert ran.returncode == 1
+    assert "the code of llorch is not what it was" in ran.stdout
+    assert "llorch\\_core/engine/layers.py" in summary.read_text()
+    results = json.loads(sarif.read_text())["runs"][0]["results"]
+    assert "other-tree" in {r["ruleId"] for r in results}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--verify", "nowhere"), "is not a folder"),
+        (("--verify", "steps"), "holds no manifest.json"),
+        (("--proof", "nowhere"), "is not a folder"),
+        (("--policy", "nowhere.toml"), "there is no file nowhere.toml"),
+        (("--verify", "proof", "--proof", "proof"), "both name a bundle"),
+        (("--summary", "steps"), "is a directory"),
+    ],
+)
+def test_a_gate_that_is_asked_wrongly_could_not_tell(committed, arguments, says):
+    ran = committed.run("gate", *arguments)
+    assert ran.returncode == 2
+    assert says in ran.stderr
+    assert "Traceback" not in ran.stderr
