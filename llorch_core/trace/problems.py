@@ -45,7 +45,7 @@ def problem(
 
 def problems(trace: Mapping[str, Any], proof: Proof) -> list[Problem]:
     """Return everything that is wrong with a trace, worst first; of one kind, as the data flow."""
-    found = [*_rules(trace), *_scenarios(trace), *_twins(trace), *_lines(trace)]
+    found = [*_rules(trace), *_scenarios(trace), *_empty(trace, proof), *_twins(trace), *_lines(trace)]
     order = list(KINDS)
     return sorted(found, key=lambda p: order.index(p["kind"]))
 
@@ -95,6 +95,16 @@ def _scenarios(trace: Mapping[str, Any]) -> Iterator[Problem]:
             says = f"{scenario['title']}: it has no tag of a rule"
             yield problem(
                 "without rule", scenario["id"], says, "Tag it with the rule that it proves.", **place
+            )
+
+
+def _empty(trace: Mapping[str, Any], proof: Proof) -> Iterator[Problem]:
+    """Yield features that hold no scenario, where all were asked for."""
+    ran = {scenario["file"] for scenario in trace["scenarios"]}
+    for file in sorted(proof.manifest["suite"]):
+        if file.endswith(".feature") and file not in ran and proof.manifest["component"] is None:
+            yield problem(
+                "without rule", file, "the feature holds no scenario", "Delete it, or fill it.", file, 1
             )
 
 
