@@ -39,6 +39,7 @@ check: .venv/ready ## what must hold before anything runs: style, types, specs
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/llorch spec check
+	$(BIN)/llorch stubs
 
 fuzz: .venv/ready ## random models and broken files, for LLORCH_FUZZ_SECONDS (600 if not given)
 	LLORCH_FUZZ_SECONDS=$${LLORCH_FUZZ_SECONDS:-600} $(BIN)/python -m pytest tests/engine/test_random_models.py tests/engine/test_bad_files.py

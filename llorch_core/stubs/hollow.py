@@ -90,6 +90,8 @@ def judge(suite: Suite, test: Test) -> Iterator[Finding]:
         return
     if any(isinstance(n, ast.Yield | ast.YieldFrom) for n in inside(test.node)) or suite.checked_around(test):
         return
+    if test.style != "behave" and _returns_more(test):
+        return  # it is called for what it returns: a function of that name, and no test
     if test.style != "behave" and _returns_comparison(test):
         yield _found(
             test, test.node, "dropped", "the test returns its comparison, and pytest looks at no result"
@@ -139,6 +141,11 @@ def _switches_off(suite: Suite, test: Test) -> bool:
 def _returns_comparison(test: Test) -> bool:
     final = test.node.body[-1]
     return isinstance(final, ast.Return) and isinstance(final.value, ast.Compare)
+
+
+def _returns_more(test: Test) -> bool:
+    values = [n.value for n in inside(test.node) if isinstance(n, ast.Return) and n.value is not None]
+    return any(not isinstance(value, ast.Compare | ast.Constant) for value in values)
 
 
 def harmless(statement: ast.stmt) -> bool:

@@ -85,6 +85,8 @@ class Suite:
     by_name: dict[str, list[Scope]] = field(default_factory=dict)
     classes: dict[str, list[tuple[Module, ast.ClassDef]]] = field(default_factory=dict)
     fixtures: dict[str, list[Scope]] = field(default_factory=dict)
+    homes: dict[ast.ClassDef, Module] = field(default_factory=dict)
+    _chains: dict[ast.ClassDef, list[ast.ClassDef]] = field(default_factory=dict)
     _known: dict[ast.AST, bool] = field(default_factory=dict)
     _nodes: dict[ast.AST, list[ast.AST]] = field(default_factory=dict)
     _raising: dict[ast.AST, bool] = field(default_factory=dict)
@@ -94,6 +96,7 @@ class Suite:
             for node in module.nodes:
                 if isinstance(node, ast.ClassDef):
                     self.classes.setdefault(node.name, []).append((module, node))
+                    self.homes[node] = module
         for module in self.modules:
             for scope in functions(module):
                 self.scopes.append(scope)
@@ -125,17 +128,21 @@ class Suite:
     def _is_collected(self, node: ast.ClassDef) -> bool:
         return self.settings.is_class(node.name) and not _has_init(node)
 
-    def is_testcase(self, node: ast.ClassDef, seen: frozenset[str] = frozenset()) -> bool:
+    def is_testcase(self, node: ast.ClassDef) -> bool:
         """Tell whether a class is one of unittest, as far as the tree shows its bases."""
-        for base in node.bases:
-            name = last(base)
-            if name.endswith("TestCase"):
-                return True
-            if name not in seen:
-                known = self.classes.get(name, [])
-                if any(self.is_testcase(c, seen | {name}) for _, c in known):
-                    return True
-        return False
+        return any(last(base).endswith("TestCase") for c in self.chain(node) for base in c.bases)
+
+    def chain(self, node: ast.ClassDef) -> list[ast.ClassDef]:
+        """Return a class and its base classes in the tree: those of the same file where it has some."""
+        if node not in self._chains:
+            found = [node]
+            for each in found:  # it grows while it is walked
+                for base in each.bases:
+                    known = self.classes.get(last(base), [])
+                    near = [c for module, c in known if module is self.homes[each]]
+                    found += [c for c in near or [c for _, c in known] if c not in found]
+            self._chains[node] = found
+        return self._chains[node]
 
     # Checks
 
@@ -223,21 +230,15 @@ class Suite:
             found = [s for s in known if not s.parents and _ends_alike(s.module.name, origin)]
             return found, bool(found)
         if dotted(node).startswith(("self.", "cls.")) and dotted(node).count(".") == 1 and scope.parents:
-            chain = list(self._chain(scope.parents[-1]))
+            chain = self.chain(scope.parents[-1])
             own = [s for s in known if s.parents and s.parents[-1] in chain]
             if own:
                 return own[:1], True
         return known, False
 
-    def _chain(self, node: ast.ClassDef, depth: int = 0) -> Iterator[ast.ClassDef]:
-        yield node
-        for base in node.bases if depth < 8 else ():
-            for _, known in self.classes.get(last(base), []):
-                yield from self._chain(known, depth + 1)
-
     def overridden(self, test: Test) -> list[Scope]:
         """Return a method, and those of the same name in the base classes that the tree shows."""
-        chain = list(self._chain(test.parents[-1])) if test.parents else []
+        chain = self.chain(test.parents[-1]) if test.parents else []
         return [s for s in self.by_name[test.node.name] if s.parents and s.parents[-1] in chain]
 
     def checked_around(self, test: Test) -> bool:
@@ -255,7 +256,7 @@ class Suite:
         for name in [*arguments(test.node), *used_fixtures(test.node)]:
             if CHECKING_FIXTURES.search(name) or any(self.checks(f) for f in self.fixtures.get(name, [])):
                 return True
-        classes = {c for parent in test.parents for c in self._chain(parent)}
+        classes = {c for parent in test.parents for c in self.chain(parent)}
         ends = {
             "tearDown",
             "asyncTearDown",
