@@ -1,6 +1,8 @@
 # llorch: `make verify` and `make test` need Python 3.11 or newer, make and git; they make .venv themselves.
 PYTHON ?= python3
 BIN := .venv/bin
+# llorch traces its engine with coverage.py; that of a process which is tested goes on beside it only with this.
+TRACED := COVERAGE_COVERAGE=1
 
 .PHONY: verify test test-browser gate report check fuzz mutants clean
 .DELETE_ON_ERROR:
@@ -10,7 +12,7 @@ verify: .venv/ready ## run every feature against the NumPy engine on the embedde
 
 test: .venv/ready ## pytest with coverage, then the whole chain: evidence, trials of every mistake, the gate
 	@rm -f .coverage .coverage.*
-	OPENBLAS_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n auto --dist worksteal
+	OPENBLAS_NUM_THREADS=1 $(TRACED) $(BIN)/coverage run -m pytest -n auto --dist worksteal
 	@$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 	$(BIN)/llorch verify -o proof

@@ -75,6 +75,7 @@ class Worker:
         self._ended = ended
         self._lines = Lines() if order.traced else None
         if self._lines:  # what runs while a model is loaded is of the scenarios that are about the model
+            self._lines.start()
             self._lines.switch(LOADING_CONTEXT)
             ours = NumpyEngine(order.model)
             _ = ours.model.tokenizer  # it is read when it is needed first: now
@@ -101,15 +102,19 @@ class Worker:
         if notes:
             session.on_comparison = notes.comparison
         if self._lines:
+            self._lines.start()
             session.on_context = self._lines.switch
+        ran: Ran = {}
         try:
             outcomes = suite().run(session, tags_of(order.component), index)
         finally:
+            if self._lines:
+                ran = self._lines.take()
             if notes:
                 notes.close()
         record = session.__dict__.get("record") or []
         reading = {f"{k}/{name}": int(x.size) for k, step in enumerate(record) for name, x in step.items()}
-        return Run(outcomes, self._lines.take() if self._lines else {}, reading)
+        return Run(outcomes, ran, reading)
 
 
 def run_order(

@@ -21,7 +21,7 @@ Ran = dict[str, dict[str, list[int]]]
 
 
 class Lines:
-    """Traces the engine while scenarios run. `switch` names what runs from now on; `take` gives its lines."""
+    """Traces the engine while scenarios run, from `start` to `take`; `switch` names what runs from now on."""
 
     def __init__(self) -> None:
         # What `coverage` calls ctrace is the only tracer that can tell contexts apart on every Python.
@@ -30,22 +30,28 @@ class Lines:
         )
         self._coverage.set_option("run:core", "ctrace")
         self._coverage.set_option("run:disable_warnings", ["no-data-collected", "module-not-measured"])
-        self._coverage.start()
+        self._started = False
+
+    def start(self) -> None:
+        """Trace from now on, if that is not so already."""
+        if not self._started:
+            self._coverage.start()
+        self._started = True
 
     def switch(self, context: str) -> None:
         """What runs from now on is of this context."""
         self._coverage.switch_context(context)
 
     def take(self) -> Ran:
-        """Return what ran since the last time."""
+        """Stop, and return what ran since the start. A tracer around this one goes on only then."""
         self._coverage.stop()
+        self._started = False
         data, ran = self._coverage.get_data(), Ran()
         for path in data.measured_files():
             for line, contexts in data.contexts_by_lineno(path).items():
                 for context in filter(None, contexts):
                     ran.setdefault(context, {}).setdefault(name_of(Path(path)), []).append(line)
         self._coverage.erase()
-        self._coverage.start()
         return ran
 
 

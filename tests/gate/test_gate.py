@@ -1,11 +1,18 @@
 """The gate tests itself: what is planted turns it red, for its reason and for no other."""
 
 import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import date
 
 import pytest
 
-from llorch_core.gate.gate import Judgement
+from llorch_core.gate.gate import Judgement, _coverage, _of_trace, _tests, judge
+from llorch_core.gate.policy import read_policy
 from llorch_core.gate.reasons import KINDS, Reason, worst_first
+from llorch_core.spec.suite import load_specs
 
 NOTHING = """
 @then("nobody looks at anything")
@@ -213,44 +220,173 @@ def test_a_bundle_of_one_component_is_not_enough(house):
     assert "incomplete" in {r["kind"] for r in reasons}
 
 
-# Allowances
+# Allowances and floors, on traces that are made up
 
 
-@pytest.fixture(scope="module")
-def lacking(committed, tmp_path_factory):
-    """A house with a scenario that needs what is not here."""
-    house = committed.copy(tmp_path_factory.mktemp("lacking") / "house")
-    (house.folder / "steps" / "planted.py").write_text(STEPS.replace(NOTHING, ""))
-    house.append("features/components/layer_norm.feature", FEATURE[FEATURE.rindex("\n  @") :])
-    house.commit()
-    assert "not run layer_norm.centred" in house.prove().stdout
-    return house
+RULE, TITLE = "layer_norm.centred", "Something is not here"
+
+
+def trace_of(status="not run", **totals):
+    """A trace with one rule, one scenario, and the totals of a run in which all is well."""
+    scenario = {"title": TITLE, "status": status, "rules": [RULE], "message": "a machine of the future"}
+    rule = {"rule": RULE, "level": "must", "status": "proved", "says": "It must.", "why": "", "file": None}
+    well = {
+        "rules": 1,
+        "statuses": {"proved": 1},
+        "mistakes": 2,
+        "caught": 2,
+        "tried": 2,
+        "elements": 9,
+        "of": 9,
+    }
+    return {
+        "components": [{"id": "layer_norm"}, {"id": "mlp"}],
+        "rules": [{**rule, "line": None}],
+        "scenarios": [{**scenario, "file": "f.feature", "line": 3}],
+        "problems": [],
+        "code": [{"file": "llorch_core/engine/layers.py"}],
+        "totals": {**well, "lines": 100, "lines_run": 90, **totals},
+    }
+
+
+def policy_of(tmp_path, text=""):
+    (tmp_path / "pyproject.toml").write_text(f"[tool.llorch.gate]\n{text}")
+    return read_policy(tmp_path / "pyproject.toml")
+
+
+def speak_against(policy, trace):
+    found = [reason for _, _, against in _of_trace(policy, trace, date(2030, 6, 1)) for reason in against]
+    return [reason.kind for reason in found]
 
 
 @pytest.mark.parametrize(
     ("allowance", "kinds"),
     [
-        ('rule = "layer_norm.centred"\nexpires = 2999-01-01', []),
-        ('rule = "layer_norm.*"\nexpires = 2999-01-01', []),
-        (
-            'rule = "layer_norm.centred"\nscenario = "Planted, something is not here"\nexpires = 2999-01-01',
-            [],
-        ),
-        ('rule = "layer_norm.centred"\nexpires = 2001-01-01', ["not run"]),
-        ('rule = "layer_norm.centred"\nscenario = "Another"\nexpires = 2999-01-01', ["not run", "allowance"]),
+        (f'rule = "{RULE}"\nexpires = 2030-06-01', []),
+        ('rule = "layer_norm.*"\nexpires = 2030-06-01', []),
+        (f'rule = "{RULE}"\nscenario = "{TITLE}"\nexpires = 2999-01-01', []),
+        (f'rule = "{RULE}"\nexpires = 2030-05-31', ["not run"]),
+        (f'rule = "{RULE}"\nscenario = "Another"\nexpires = 2999-01-01', ["not run", "allowance"]),
         ('rule = "argmax.*"\nexpires = 2999-01-01', ["not run", "allowance"]),
+        ('rule = "layer_norm_of_another.centred"\nexpires = 2999-01-01', ["not run", "allowance"]),
     ],
 )
-def test_what_is_not_run_needs_a_name_a_reason_and_a_day(lacking, committed, tmp_path, allowance, kinds):
-    policy = tmp_path / "policy.toml"
-    text = (lacking.folder / "pyproject.toml").read_text()
-    policy.write_text(
-        f'{text}\n[[tool.llorch.gate.not_run]]\nreason = "a machine of the future"\n{allowance}\n'
+def test_what_is_not_run_needs_a_name_a_reason_and_a_day(tmp_path, allowance, kinds):
+    text = f'[[tool.llorch.gate.not_run]]\nreason = "a machine of the future"\n{allowance}\n'
+    assert speak_against(policy_of(tmp_path, text), trace_of()) == kinds
+
+
+def test_an_allowance_for_what_was_run_is_one_too_many(tmp_path):
+    text = f'[[tool.llorch.gate.not_run]]\nreason = "it is away"\nrule = "{RULE}"\nexpires = 2999-01-01\n'
+    assert speak_against(policy_of(tmp_path, text), trace_of("passed")) == ["allowance"]
+
+
+@pytest.mark.parametrize(
+    ("totals", "text", "kinds"),
+    [
+        ({}, "", []),
+        ({"caught": 1}, "", ["missed mistake"]),
+        ({"caught": 1}, "mistakes = 50", []),
+        ({"elements": 8}, "", ["not compared"]),
+        ({"elements": 8}, "elements = 88", []),
+    ],
+)
+def test_mistakes_and_elements_are_counted_in_percent(tmp_path, totals, text, kinds):
+    assert speak_against(policy_of(tmp_path, text), trace_of("passed", **totals)) == kinds
+
+
+@pytest.mark.parametrize(
+    ("status", "level", "kinds"),
+    [
+        ("proved", "must", []),
+        ("not run", "must", []),  # what is not run has its own demand
+        ("passed", "must", ["unproved"]),
+        ("passed", "should", []),
+        ("failed", "may", ["failed"]),
+        ("stale", "should", ["stale"]),
+        ("orphaned", None, ["orphaned"]),
+    ],
+)
+def test_what_must_be_proved_is_and_nothing_fails(tmp_path, status, level, kinds):
+    trace = trace_of("passed")
+    trace["rules"][0].update(status=status, level=level)
+    assert speak_against(policy_of(tmp_path), trace) == kinds
+
+
+def test_problems_of_a_trace_are_reasons_where_no_status_says_them(tmp_path):
+    trace = trace_of("passed")
+    for kind in ("lost", "duplicate", "line without rule"):
+        problem = {"kind": kind, "what": RULE, "file": None, "line": None, "says": "so", "next": "then"}
+        trace["problems"].append(problem)
+    assert speak_against(policy_of(tmp_path), trace) == ["lost", "duplicate"]
+
+
+def test_floors_of_coverage_are_asked_of_lines_branches_and_rules(tmp_path):
+    (tmp_path / "llorch_core" / "engine").mkdir(parents=True)
+    (tmp_path / "llorch_core" / "engine" / "half.py").write_text(
+        "def f(x):\n    if x:\n        return 1\n    return 2\n\n\nf(1)\n"
     )
-    (tmp_path / "steps").mkdir()
-    (tmp_path / "steps" / "s.py").write_text("from behave import then\n")
-    _, reasons = new(lacking, committed, "--policy", policy, "--proof", lacking.folder / "proof")
-    assert [r["kind"] for r in reasons] == kinds, reasons
+    command = [
+        sys.executable,
+        "-m",
+        "coverage",
+        "run",
+        "--branch",
+        "--source=.",
+        "llorch_core/engine/half.py",
+    ]
+    plain = {key: value for key, value in os.environ.items() if not key.startswith("COVERAGE")}
+    subprocess.run(command, cwd=tmp_path, env=plain, check=True, timeout=120)
+
+    def against(text):
+        return [
+            r.what
+            for r in _coverage(policy_of(tmp_path, f"[tool.llorch.gate.coverage]\n{text}"), trace_of())[2]
+        ]
+
+    low = "package = { line = 80, branch = 50 }\nengine = { line = 80, branch = 50 }\n"
+    assert against(low) == []
+    assert against(f"{low}rules = 90") == []
+    assert against(f"{low}rules = 91") == ["engine"]
+    assert (
+        against(low.replace("line = 80, branch = 50 }\nengine", "line = 81, branch = 51 }\nengine"))
+        == ["package"] * 2
+    )
+    assert against(f'{low}data = "nowhere"') == ["nowhere"]
+
+
+def test_tests_that_cannot_fail_speak_against_a_merge(tmp_path):
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_x.py").write_text(
+        "def test_a():\n    pass\n\n\ndef test_b():\n    assert int('3') == 3\n"
+    )
+    reasons = _tests(policy_of(tmp_path))[2]
+    assert [(r.file, r.line, r.what) for r in reasons] == [("tests/test_x.py", 1, "test_a")]
+    (tmp_path / "tests" / "test_x.py").write_text("def test_(:\n")
+    assert [r.kind for r in _tests(policy_of(tmp_path))[2]] == ["cannot fail"]
+    assert "which is not there" in _tests(policy_of(tmp_path, "tests = ['nowhere']"))[2][0].says
+
+
+def test_a_proof_of_this_tree_is_judged_by_every_demand(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "llorch_core",
+        "verify",
+        "-o",
+        str(tmp_path / "p"),
+        "--component",
+        "argmax",
+    ]
+    assert subprocess.run(command, capture_output=True, timeout=120).returncode == 0
+    policy = replace(policy_of(tmp_path), allow_dirty=True)
+    found = judge(policy, tmp_path / "p", load_specs())
+    assert len(found.asked) == 9
+    assert {r.kind for r in found.reasons} == {"incomplete", "unproved", "missed mistake", "coverage"}
+    (tmp_path / "p" / "junit.xml").write_text("")
+    found = judge(policy, tmp_path / "p", load_specs())
+    assert found.trace is None
+    assert [r.what for r in found.reasons] == ["junit.xml"]
 
 
 # The order of reasons, and the answer
