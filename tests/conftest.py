@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import struct
 import tempfile
 from collections.abc import Callable, Mapping
@@ -10,6 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+# A worker of pytest-xdist is traced by now. To trace the processes that tests start, too, takes half of their
+# time; only in tests/cli and tests/subject do they run what no test runs in its own process.
+PROCESSES = "COVERAGE_PROCESS_CONFIG"
+if PROCESSES in os.environ and "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["LLORCH_TRACED_PROCESSES"] = os.environ.pop(PROCESSES)
 
 TINY_CONFIG = {
     "model_type": "gpt2",
@@ -71,6 +78,14 @@ def safetensors_bytes(tensors: Mapping[str, Any], *, metadata: Any = None, pad: 
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8 + pad)
     return struct.pack("<Q", len(text)) + text + data
+
+
+@pytest.fixture(autouse=True)
+def traced_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the processes of a test count, coverage traces them."""
+    place = request.path.parent.name
+    if place in ("cli", "subject") and "LLORCH_TRACED_PROCESSES" in os.environ:
+        monkeypatch.setenv(PROCESSES, os.environ["LLORCH_TRACED_PROCESSES"])
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ from llorch_core.engine.errors import UsageError
 from llorch_core.spec.model import ModelSpec
 from llorch_core.spec.suite import load_specs
 from llorch_core.subject.numpy_engine import NumpyEngine
-from llorch_core.trace.finish import finish_prove
 from llorch_core.trace.origin import model_files, suite_files
 from llorch_core.trace.proof import Proof, append_trials, begin_trials, read
 from llorch_core.trace.prove import (
@@ -112,6 +111,8 @@ def command(
             windows = dict(
                 zip(spec.components, (found for (found,) in spread(parts, jobs, advance)), strict=True)
             )
+        from llorch_core.trace.finish import finish_prove
+
         finish_prove(bundle, spec, [trial_json(t) for t in trials], windows)
     bad = [t for t in trials if t.status not in ("caught", "not run")]
     caught = {t.mistake for t in trials if t.status == "caught"} - {t.mistake for t in bad}

@@ -19,10 +19,8 @@ from llorch_core.engine.errors import UsageError
 from llorch_core.spec.suite import load_specs
 from llorch_core.subject.engines import KINDS, put_on_trial
 from llorch_core.subject.protocol import Subject
-from llorch_core.trace.finish import finish_verify, origins
 from llorch_core.trace.jobs import Order, WorkerDiedError, run_order
 from llorch_core.trace.lines import mark_idle
-from llorch_core.trace.proof import begin
 from llorch_core.trace.run import count_scenarios
 from llorch_core.trace.verdict import Verdict, verdicts
 
@@ -75,6 +73,9 @@ def command(
     order = Order(engine, model, timeout, names, component, proof, traced=bool(proof) and engine == "numpy")
     total = count_scenarios(component)
     if proof:
+        from llorch_core.trace.finish import finish_verify, origins
+        from llorch_core.trace.proof import begin
+
         about = origins(spec)
         begin(proof)
     with progress(f"verifying {subject.name}", total) as advance:

@@ -9,8 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import coverage
-
 from llorch_core.trace.session import Outcome
 
 PACKAGE = Path(__file__).parents[1]
@@ -24,6 +22,8 @@ class Lines:
     """Traces the engine while scenarios run, from `start` to `take`; `switch` names what runs from now on."""
 
     def __init__(self) -> None:
+        import coverage
+
         # What `coverage` calls ctrace is the only tracer that can tell contexts apart on every Python.
         self._coverage = coverage.Coverage(
             data_file=None, config_file=False, branch=False, source=[str(ENGINE)], messages=False
@@ -118,6 +118,8 @@ def mark_idle(outcomes: Sequence[Outcome], ran: Ran) -> None:
 
 def statements() -> dict[str, dict[str, Any]]:
     """Return the statements of each file of the engine, and which of them run when it is imported."""
+    import coverage
+
     reader = coverage.Coverage(data_file=None, config_file=False)
     found = {}
     for path in sorted(ENGINE.glob("*.py")):

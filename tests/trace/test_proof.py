@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import random
 import shutil
 import signal
@@ -26,10 +25,6 @@ FRESH = {  # what these compare differs each time: it is drawn afresh
     "The seed that comes with a text makes it again",
     "A fresh seed that is asked for gives the same tokens",
 }
-
-
-# Without the coverage of processes: it would take half of the time, and other tests have it.
-PLAIN = {key: value for key, value in os.environ.items() if not key.startswith("COVERAGE")}
 
 
 def llorch(*arguments, **options):
@@ -117,7 +112,7 @@ def test_three_processes_leave_the_evidence_that_one_leaves_in_the_same_order(tm
     one, three = tmp_path / "one", tmp_path / "three"
     outputs = []
     for jobs, folder in ((1, one), (3, three)):
-        ran = llorch("verify", "-o", folder, "--jobs", jobs, "--json", env=PLAIN)
+        ran = llorch("verify", "-o", folder, "--jobs", jobs, "--json")
         assert ran.returncode == 0, ran.stderr
         data = json.loads(ran.stdout)
         outputs.append([data["totals"], [(r["rule"], r["status"], r["elements"]) for r in data["rules"]]])
@@ -167,7 +162,7 @@ def test_a_kill_at_any_moment_leaves_whole_lines_and_nothing_that_looks_complete
     for k in range(3):
         folder = tmp_path / f"killed{k}"
         command = [sys.executable, "-m", "llorch_core", "verify", "-o", str(folder), "--jobs", "1"]
-        running = subprocess.Popen(command, env=PLAIN, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while running.poll() is None and not list(folder.rglob("*.jsonl")):
             time.sleep(0.01)
         time.sleep(draw.random())
