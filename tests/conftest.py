@@ -14,9 +14,9 @@ import pytest
 
 # A worker of pytest-xdist is traced by now. To trace the processes that tests start, too, takes half of their
 # time; only in tests/cli and tests/subject do they run what no test runs in its own process.
-PROCESSES = "COVERAGE_PROCESS_CONFIG"
-if PROCESSES in os.environ and "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ["LLORCH_TRACED_PROCESSES"] = os.environ.pop(PROCESSES)
+HERE = Path(__file__).resolve().parent
+if "PYTEST_XDIST_WORKER" in os.environ and "COVERAGE_PROCESS_CONFIG" in os.environ:
+    os.environ["LLORCH_TRACED"] = os.environ.pop("COVERAGE_PROCESS_CONFIG")
 
 TINY_CONFIG = {
     "model_type": "gpt2",
@@ -83,9 +83,9 @@ def safetensors_bytes(tensors: Mapping[str, Any], *, metadata: Any = None, pad: 
 @pytest.fixture(autouse=True)
 def traced_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the processes of a test count, coverage traces them."""
-    place = request.path.parent.name
-    if place in ("cli", "subject") and "LLORCH_TRACED_PROCESSES" in os.environ:
-        monkeypatch.setenv(PROCESSES, os.environ["LLORCH_TRACED_PROCESSES"])
+    if "LLORCH_TRACED" in os.environ and request.path.parent.name in ("cli", "subject"):
+        monkeypatch.setenv("COVERAGE_PROCESS_START", str(HERE / "processes.coveragerc"))
+        monkeypatch.setenv("COVERAGE_FILE", str(HERE.parent / ".coverage"))
 
 
 @pytest.fixture
