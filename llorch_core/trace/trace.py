@@ -42,9 +42,10 @@ def make_trace(proof: Proof, spec: ModelSpec) -> Trace:
     for trial in proof.trials:
         trials.setdefault(trial["rule"], []).append(trial)
     changed = changed_files(proof)
-    rules = [_rule(verdict, spec, proof, trials.get(verdict.id, []), changed) for verdict in found]
+    lines = {o.id: lines_of(proof.ran, o.id, sorted(o.shared)) for o in proof.outcomes}
+    rules = [_rule(verdict, spec, proof, trials.get(verdict.id, []), changed, lines) for verdict in found]
     index = {rule["rule"]: i for i, rule in enumerate(rules)}
-    code = _code(proof, index) if ours else []
+    code = _code(proof, index, lines) if ours else []
     trace: Trace = {
         "llorch_trace": "1",
         "engine": manifest["engine"]["name"],
@@ -62,7 +63,7 @@ def make_trace(proof: Proof, spec: ModelSpec) -> Trace:
             if whole or part.id == manifest["component"]
         ],
         "rules": rules,
-        "scenarios": [_scenario(outcome, proof) for outcome in proof.outcomes],
+        "scenarios": [_scenario(outcome, lines[outcome.id]) for outcome in proof.outcomes],
         "code": code,
         "problems": [],
     }
@@ -96,14 +97,19 @@ def changed_files(proof: Proof) -> set[str]:
 
 
 def _rule(
-    verdict: Verdict, spec: ModelSpec, proof: Proof, trials: Sequence[Mapping[str, Any]], changed: set[str]
+    verdict: Verdict,
+    spec: ModelSpec,
+    proof: Proof,
+    trials: Sequence[Mapping[str, Any]],
+    changed: set[str],
+    lines: Mapping[str, dict[str, list[int]]],
 ) -> dict[str, Any]:
     rule, part = verdict.rule, next((p for p in spec.parts() if verdict.id.partition(".")[0] == p.id), None)
     digest = rule_digest(rule, part) if rule and part else None
     mistakes = _mistakes(rule, trials)
     status, why = _status(verdict, mistakes, digest, proof, changed)
     elements = sum(0 if c.shapes else c.elements for c in _evidence(verdict))
-    shared = [lines_of(proof.ran, o.id, sorted(o.shared)) for o in verdict.outcomes]
+    shared = [lines[outcome.id] for outcome in verdict.outcomes]
     return {
         "rule": verdict.id,
         "component": verdict.id.partition(".")[0],
@@ -121,8 +127,8 @@ def _rule(
         "scenarios": [outcome.id for outcome in verdict.outcomes],
         "mistakes": mistakes,
         "lines": {
-            file: sorted({line for lines in shared for line in lines.get(file, ())})
-            for file in sorted({file for lines in shared for file in lines})
+            file: sorted({line for ran in shared for line in ran.get(file, ())})
+            for file in sorted({file for ran in shared for file in ran})
         },
         "lost": _lost(verdict) if status == "untested" else None,
     }
@@ -260,7 +266,7 @@ def _errors(checkpoints: Sequence[str], outcomes: Sequence[Outcome]) -> list[dic
     ]
 
 
-def _scenario(outcome: Outcome, proof: Proof) -> dict[str, Any]:
+def _scenario(outcome: Outcome, lines: Mapping[str, list[int]]) -> dict[str, Any]:
     evidence = [as_json(comparison) for comparison in outcome.evidence]
     return {
         "id": outcome.id,
@@ -276,16 +282,18 @@ def _scenario(outcome: Outcome, proof: Proof) -> dict[str, Any]:
         "elements": sum(e["elements"] for e in evidence),
         "of": sum(e["of"] for e in evidence),
         "evidence": evidence,
-        "lines": lines_of(proof.ran, outcome.id, sorted(outcome.shared)),
+        "lines": dict(lines),
     }
 
 
-def _code(proof: Proof, index: Mapping[str, int]) -> list[dict[str, Any]]:
+def _code(
+    proof: Proof, index: Mapping[str, int], lines: Mapping[str, dict[str, list[int]]]
+) -> list[dict[str, Any]]:
     """Return the engine's files, and for each line the rules whose scenarios ran it."""
     by_line: dict[str, dict[int, set[int]]] = {}
     for outcome in proof.outcomes:
         rules = {index[rule] for rule in outcome.rules if rule in index}
-        for file, numbers in lines_of(proof.ran, outcome.id, sorted(outcome.shared)).items():
+        for file, numbers in lines[outcome.id].items():
             for line in numbers:
                 by_line.setdefault(file, {}).setdefault(line, set()).update(rules)
     code = []
@@ -324,8 +332,8 @@ def _totals(trace: Trace, proof: Proof) -> dict[str, Any]:
     for m in (m for rule in trace["rules"] for m in rule["mistakes"]):
         trials.setdefault(m["mistake"], set()).add(m["status"])
     held = {mistake: statuses - {"not run", "not tried"} for mistake, statuses in trials.items()}
-    left = sum(uncompared(proof).values()) if trace_is_whole(proof) else 0
-    lines = trace["code"]
+    left = sum(uncompared(proof).values()) if proof.manifest["component"] is None else 0
+    code = trace["code"]
     return {
         "rules": len(trace["rules"]),
         "scenarios": len(trace["scenarios"]),
@@ -335,12 +343,7 @@ def _totals(trace: Trace, proof: Proof) -> dict[str, Any]:
         "mistakes": len(trials),
         "tried": sum(bool(statuses) for statuses in held.values()),
         "caught": sum(statuses == {"caught"} for statuses in held.values()),
-        "lines": sum(len(e["statements"]) for e in lines) if lines else None,
-        "lines_run": sum(len(e["statements"]) - len(e["missed"]) for e in lines) if lines else None,
+        "lines": sum(len(e["statements"]) for e in code) if code else None,
+        "lines_run": sum(len(e["statements"]) - len(e["missed"]) for e in code) if code else None,
         "statuses": dict(Counter(rule["status"] for rule in trace["rules"])),
     }
-
-
-def trace_is_whole(proof: Proof) -> bool:
-    """Whether all rules were asked for, and not those of one component."""
-    return proof.manifest["component"] is None
