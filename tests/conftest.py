@@ -18,6 +18,10 @@ HERE = Path(__file__).resolve().parent
 if "PYTEST_XDIST_WORKER" in os.environ and "COVERAGE_PROCESS_CONFIG" in os.environ:
     os.environ["LLORCH_TRACED"] = os.environ.pop("COVERAGE_PROCESS_CONFIG")
 
+# The cache of the user is left alone. Workers have the environment of the process that starts them.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["XDG_CACHE_HOME"] = os.environ["LOCALAPPDATA"] = tempfile.mkdtemp(prefix="llorch-cache-")
+
 TINY_CONFIG = {
     "model_type": "gpt2",
     "vocab_size": 300,

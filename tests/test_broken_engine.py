@@ -5,7 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
+from compileall import compile_dir
 from pathlib import Path
+from py_compile import PycInvalidationMode
 
 import pytest
 
@@ -40,6 +42,8 @@ def copy(tmp_path_factory):
     for part in ("features", "steps", "specs", "llorch_core"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "environment.py", folder)
+    compiled = compile_dir(folder, quiet=1, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
+    assert compiled  # a file that is broken has another hash, and is compiled anew without being written
     return folder
 
 

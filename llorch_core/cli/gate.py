@@ -69,12 +69,12 @@ def command(
     rules = replace(rules, allow_dirty=rules.allow_dirty or allow_dirty)
     with progress("looking for reasons", 1):
         if verify:
-            trace, reasons = believe(verify, load_specs(), rules.allow_dirty)
+            trace, reasons = believe(verify, load_specs(anew=True), rules.allow_dirty)
             judgement = Judgement(trace, worst_first(reasons))
             judgement.asked.append(("the proof is whole, and of this tree", str(verify), not reasons))
         else:
             folder = proof or rules.folder / rules.proof
-            judgement = judge(rules, folder, load_specs())
+            judgement = judge(rules, folder, load_specs(anew=True))
     try:
         write(judgement, summary, sarif)
     except OSError as error:

@@ -78,7 +78,7 @@ def check(folder: Path | None) -> None:
     """
     if folder is not None and not (folder / "components").is_dir():
         raise UsageError(f"{folder} holds no folder components (wanted a folder of specs).")
-    spec = load_specs(folder)
+    spec = load_specs(folder, anew=True)
     session = Session(NumpyEngine(), spec)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("spec")

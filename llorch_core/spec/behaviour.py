@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from llorch_core.spec.component import Mistake, Rule, check_form, read_rules, schema
+from llorch_core.spec.component import Mistake, Rule, check_form, read_rules
 from llorch_core.spec.errors import SpecError
 from llorch_core.spec.language import FUNCTIONS, Equation
 from llorch_core.spec.yaml_file import YamlFile, read_yaml
@@ -57,13 +57,13 @@ class Behaviour:
         return {**self.data, **(self.mistakes[mistake].instead if mistake else {})}
 
 
-def read_behaviour(path: Path, schemas: Path) -> Behaviour:
+def read_behaviour(path: Path, schemas: Path | None) -> Behaviour:
     """Read one spec and check its form. Raises SpecError where a mistake changes nothing.
 
     Whether a mistake can be caught is seen where it is put on trial: `llorch prove`.
     """
     file = read_yaml(path)
-    check_form(file, schema(schemas, "behaviour"))
+    check_form(file, schemas, "behaviour")
     data = file.data
     right = {name: entry["is"] for name, entry in data["data"].items()}
     for name, entry in data["mistakes"].items():

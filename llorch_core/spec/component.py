@@ -8,14 +8,16 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jsonschema
 import numpy as np
 
 from llorch_core.spec.errors import SpecError
 from llorch_core.spec.language import CONSTANTS, FUNCTIONS, Equation, Tensor, bounded_shape
 from llorch_core.spec.yaml_file import YamlFile, read_yaml
+
+if TYPE_CHECKING:
+    import jsonschema
 
 SIZES = ("T", "P", "S", "B", "n_embd", "n_head", "head_dim", "n_inner", "n_vocab", "n_ctx")
 TOLERANCE_NAMES = ("eps", "sum_eps", "tiny")
@@ -281,12 +283,21 @@ def show_shape(shape: tuple[Equation, ...]) -> str:
 @cache
 def schema(folder: Path, name: str) -> jsonschema.protocols.Validator:
     """Return the validator of `specs/schema/NAME.schema.json`."""
+    import jsonschema  # 0.07 s that a process needs only where a form is not known to hold
+
     return jsonschema.Draft202012Validator(json.loads((folder / f"{name}.schema.json").read_text("utf-8")))
 
 
-def check_form(file: YamlFile, validator: jsonschema.protocols.Validator) -> None:
-    """Raise SpecError at the first part of the file that the schema refuses."""
-    for error in sorted(validator.iter_errors(file.data), key=lambda e: [str(p) for p in e.absolute_path]):
+def check_form(file: YamlFile, schemas: Path | None, name: str) -> None:
+    """Raise SpecError at the first part of the file that `schemas`/NAME.schema.json refuses.
+
+    None for `schemas`: the form of these very bytes is known to hold.
+    """
+    if schemas is None:
+        return
+    for error in sorted(
+        schema(schemas, name).iter_errors(file.data), key=lambda e: [str(p) for p in e.absolute_path]
+    ):
         at, form = tuple(error.absolute_path), error.schema
         if error.validator == "additionalProperties" and isinstance(form, Mapping):
             given: Any = error.instance
@@ -306,13 +317,13 @@ def _is_number_as_text(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[-+]?[\d.]+[eE][-+]?\d+", value) is not None
 
 
-def read_component(path: Path, schemas: Path, others: Mapping[str, Component]) -> Component:
+def read_component(path: Path, schemas: Path | None, others: Mapping[str, Component]) -> Component:
     """Read one spec and check its form and names; `others` are the components that it may use.
 
     Raises SpecError with file and line. It is not run here: see `trial.check_component`.
     """
     file = read_yaml(path)
-    check_form(file, schema(schemas, "component"))
+    check_form(file, schemas, "component")
     data = file.data
 
     def equation(text: Any, *at: str | int) -> Equation:

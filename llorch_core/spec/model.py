@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from llorch_core.spec.behaviour import Behaviour
-from llorch_core.spec.component import Component, Config, Mistake, Rule, check_form, read_rules, schema
+from llorch_core.spec.component import Component, Config, Mistake, Rule, check_form, read_rules
 from llorch_core.spec.errors import SpecError
 from llorch_core.spec.language import Equation
 from llorch_core.spec.yaml_file import YamlFile, read_yaml
@@ -150,14 +150,14 @@ def generic(name: str) -> str:
 
 def read_model(
     path: Path,
-    schemas: Path,
+    schemas: Path | None,
     components: Mapping[str, Component],
     before: Mapping[str, Behaviour],
     after: Mapping[str, Behaviour],
 ) -> ModelSpec:
     """Read the wiring and check that it fits the components. Raises SpecError with file and line."""
     file = read_yaml(path)
-    check_form(file, schema(schemas, "model"))
+    check_form(file, schemas, "model")
     data = file.data
     parts: list[Component | Behaviour] = [*before.values(), *components.values(), *after.values()]
     known = {mistake.id for part in parts for mistake in part.mistakes.values()}

@@ -10,6 +10,7 @@ from llorch_core.spec.behaviour import Behaviour, read_behaviour
 from llorch_core.spec.component import Component, read_component
 from llorch_core.spec.difference import MISTAKE_MARGIN, shares
 from llorch_core.spec.errors import SpecError
+from llorch_core.spec.held import keep, record_of
 from llorch_core.spec.model import ModelSpec, read_model
 from llorch_core.spec.oracle import random_oracle
 from llorch_core.spec.trial import SIZES, check_component
@@ -32,13 +33,27 @@ def suite_folder() -> Path:
 
 
 @cache
-def load_specs(folder: Path | None = None) -> ModelSpec:
+def load_specs(folder: Path | None = None, *, anew: bool = False) -> ModelSpec:
     """Load every spec below `folder`, run it, and return the model that they make.
+
+    Specs that were run before, to the byte and by this very code, are run again only if `anew`.
 
     Raises SpecError, with file and line, at the first that is false or says nothing.
     """
     specs = folder or suite_folder() / "specs"
-    schemas = specs / "schema"
+    record = record_of(specs)
+    if record.exists() and not anew:
+        return _read(specs, None)
+    model = _read(specs, specs / "schema")
+    for component in model.components.values():
+        check_component(component, model.defaults)
+    check_model(model)
+    check_shown(model)
+    keep(record)
+    return model
+
+
+def _read(specs: Path, schemas: Path | None) -> ModelSpec:
     found = {path.stem: path for path in (specs / "components").glob("*.yaml")}
     for name in sorted(found.keys() ^ {*BEFORE, *ORDER, *AFTER}):
         raise SpecError(
@@ -50,12 +65,7 @@ def load_specs(folder: Path | None = None) -> ModelSpec:
     before, after = (
         {name: read_behaviour(found[name], schemas) for name in names} for names in (BEFORE, AFTER)
     )
-    model = read_model(specs / "model" / "gpt2.yaml", schemas, components, before, after)
-    for component in components.values():
-        check_component(component, model.defaults)
-    check_model(model)
-    check_shown(model)
-    return model
+    return read_model(specs / "model" / "gpt2.yaml", schemas, components, before, after)
 
 
 def check_shown(model: ModelSpec) -> None:

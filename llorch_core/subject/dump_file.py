@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jsonschema
 import numpy as np
 import safetensors
 from numpy.typing import NDArray
@@ -20,6 +19,9 @@ from safetensors.numpy import save_file
 from llorch_core.spec.component import schema
 from llorch_core.spec.errors import SpecError
 from llorch_core.spec.suite import suite_folder
+
+if TYPE_CHECKING:
+    import jsonschema
 
 Array = NDArray[Any]
 
@@ -162,5 +164,7 @@ def _checked(file: TensorFile, part: str, data: Any) -> TensorFile:
 
 @cache
 def _validator(part: str) -> jsonschema.protocols.Validator:
+    import jsonschema
+
     whole: Any = schema(suite_folder() / "specs" / "schema", "dump").schema
     return jsonschema.Draft202012Validator({"$ref": f"#/$defs/{part}", "$defs": whole["$defs"]})

@@ -12,7 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from llorch_core.spec.component import check_form, schema, show_shape
+from llorch_core.spec.component import check_form, show_shape
 from llorch_core.spec.errors import SpecError
 from llorch_core.spec.language import CONSTANTS, FUNCTIONS, Equation
 from llorch_core.spec.model import ModelSpec, place
@@ -187,7 +187,7 @@ def read_names(name_or_path: str | Path, spec: ModelSpec | None = None) -> NameM
         text = f"{name_or_path} is neither a map of names nor a file. There are: {', '.join(known_maps())}."
         raise SpecError(text)
     file = read_yaml(path)
-    check_form(file, schema(suite_folder() / "specs" / "schema", "names"))
+    check_form(file, suite_folder() / "specs" / "schema", "names")
     own = own_names(spec or load_specs())
     shapes = {
         name: tuple(_equation(file, size, "tensors", name) for size in shape)
