@@ -34,6 +34,8 @@ def test_a_command_of_the_readme_runs(command):
     )
     assert ran.returncode == (1 if "erf_gelu" in command else 0), ran.stderr
     assert ran.stdout.strip()
+    if command.endswith("spec check"):
+        assert "specs are well-formed and were run" in ran.stdout
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from llorch_core.engine.errors import UsageError
 from llorch_core.spec.model import ModelSpec
 from llorch_core.spec.suite import load_specs
 from llorch_core.subject.numpy_engine import NumpyEngine
+from llorch_core.trace.jobs import share_cores
 from llorch_core.trace.origin import model_files, suite_files
 from llorch_core.trace.proof import Proof, append_trials, begin_trials, read
 from llorch_core.trace.prove import (
@@ -216,7 +217,8 @@ def spread(work: list[Part], jobs: int, advance: Callable[[int], None]) -> Itera
         function, arguments = work[0]
         yield function(*arguments)
         return
-    with ProcessPoolExecutor(min(jobs, len(work)), mp_context=get_context("spawn")) as pool:
+    jobs = min(jobs, len(work))
+    with ProcessPoolExecutor(jobs, get_context("spawn"), share_cores, (jobs,)) as pool:
         for future in [pool.submit(function, *arguments) for function, arguments in work]:
             result = future.result()
             advance(len(result))

@@ -140,7 +140,7 @@ def run_order(
     inherited = order.ours and sys.platform == "linux"
     context = get_context("fork" if inherited else "spawn")
     ended = context.Value("i", 0)
-    start = (order, subject if inherited else None, ended, max(1, (os.cpu_count() or 1) // jobs))
+    start = (order, subject if inherited else None, ended, jobs)
     done: dict[int, Run] = {}
     shown = 0
     try:
@@ -170,8 +170,13 @@ def _join(parts: list[Run]) -> Run:
 _here: list[Worker] = []  # the one of this process, where it is one of several
 
 
-def _begin(order: Order, subject: Subject | None, ended: Any, threads: int) -> None:
-    threadpool_limits(threads)  # processes beside each other share the cores
+def share_cores(jobs: int) -> None:
+    """Give this process its share of the cores for matrix products, where `jobs` run beside each other."""
+    threadpool_limits(max(1, (os.cpu_count() or 1) // jobs))
+
+
+def _begin(order: Order, subject: Subject | None, ended: Any, jobs: int) -> None:
+    share_cores(jobs)
     _here.append(Worker(order, subject, ended))
 
 

@@ -284,12 +284,6 @@ def test_spec_weights_lists_the_names_of_the_file():
     assert "h.N.attn.c_attn.weight  [n_embd, 3 * n_embd]" in text
 
 
-def test_spec_check_runs_every_spec():
-    ran = llorch("spec", "check")
-    assert ran.returncode == 0
-    assert "specs are well-formed and were run" in ran.stdout
-
-
 def test_spec_check_names_file_and_line_of_a_false_spec(tmp_path):
     import shutil
 

@@ -27,6 +27,7 @@ from llorch_core.trace.session import CrashError, Session
 
 ROOT = Path(__file__).parents[2]
 LLORCH = f"{sys.executable} -m llorch_core"
+EXAMPLE = f"env -u COVERAGE_PROCESS_CONFIG {sys.executable}"  # it runs none of ours, once for each call
 RIGHT = ROOT / "examples" / "my_gpt2.py"
 CHUNKS = [[1, 2, 3], [4, 5], [6]]
 HAS_TORCH = all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
@@ -258,7 +259,7 @@ def program(tmp_path):
     def write(text):
         path = tmp_path / "program.py"
         path.write_text(f"import os, sys, time\nmodel, ids, dump = sys.argv[1:4]\n{dedent(text)}\n")
-        return f"command: {sys.executable} {path} {{model}} {{ids}} {{dump}}"
+        return f"command: {EXAMPLE} {path} {{model}} {{ids}} {{dump}}"
 
     return write
 
@@ -274,7 +275,7 @@ def temporary(tmp_path, monkeypatch):
 
 def test_a_program_is_given_calls_and_leaves_a_dump(tiny_folder, temporary):
     folder = tiny_folder()
-    command = f"command: {sys.executable} {RIGHT} {{model}} {{ids}} {{calls}} {{dump}}"
+    command = f"command: {EXAMPLE} {RIGHT} {{model}} {{ids}} {{calls}} {{dump}}"
     agrees(put_on_trial(command, folder).record(CHUNKS), folder)
     assert not [*temporary.iterdir()]
 
@@ -464,7 +465,7 @@ def test_every_command_of_the_page_runs(tmp_path):
     assert len(commands) == 4
     for command in commands:
         ran = subprocess.run(
-            command.replace("python examples", f"{sys.executable} examples").replace("llorch", LLORCH, 1),
+            command.replace("python examples", f"{EXAMPLE} examples").replace("llorch", LLORCH, 1),
             shell=True,  # as a reader would paste it
             capture_output=True,
             text=True,
