@@ -6,7 +6,6 @@ import numpy as np
 from behave import then, when
 
 from llorch_core.check.compare import compare, compare_text
-from llorch_core.engine.gpt2 import forward
 from llorch_core.trace.session import NotHereError
 
 CALLS = re.compile(r"(\d+)(?:, | and )?")
@@ -317,9 +316,8 @@ def record_last_positions(context, lengths):
     chunks = [np.array(prompt) for prompt in context.prompts]
     caches = [model.new_cache() for _ in chunks]
     with session.trial():
-        forward(
-            *(model.weights, model.config, chunks, caches, "last"),
-            lambda sequence, name, x: context.last[sequence].update({name: x}),
+        model.forward(
+            chunks, caches, "last", lambda sequence, name, x: context.last[sequence].update({name: x})
         )
 
 

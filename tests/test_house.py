@@ -13,9 +13,11 @@ from llorch_core.spec.suite import load_specs
 ROOT = Path(__file__).parents[1]
 ROOMS = {  # room: the rooms that it may import
     "engine": set(),
+    "fast": {"engine"},
+    "bench": {"engine", "fast"},
     "spec": set(),
     "check": {"spec"},
-    "subject": {"engine", "spec"},
+    "subject": {"engine", "fast", "spec"},
     "diagnosis": {"spec", "check"},
     "trace": {"spec", "check", "subject"},
     "stubs": set(),
@@ -24,7 +26,19 @@ ROOMS = {  # room: the rooms that it may import
     "server": {"engine"},
     "models": set(),
     "cli": {
-        *("engine", "spec", "check", "subject", "diagnosis", "trace", "stubs", "gate", "postmortem", "server")
+        *(
+            "engine",
+            "spec",
+            "check",
+            "subject",
+            "diagnosis",
+            "trace",
+            "stubs",
+            "gate",
+            "postmortem",
+            "server",
+        ),
+        *("fast", "bench"),
     },
 }
 TOP_LEVEL = {

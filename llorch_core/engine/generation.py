@@ -14,12 +14,11 @@ import numpy as np
 from llorch_core.engine.cache import KVCache
 from llorch_core.engine.config import Config
 from llorch_core.engine.errors import UsageError
-from llorch_core.engine.gpt2 import forward
+from llorch_core.engine.gpt2 import Forward
 from llorch_core.engine.layers import Ids
 from llorch_core.engine.sampling import Sampler
 from llorch_core.engine.stream import TextStream
 from llorch_core.engine.tokenizer import Tokenizer
-from llorch_core.engine.weights import Weights
 
 FinishReason = Literal["stop", "length"]
 DEFAULT_MAX_TOKENS = 128
@@ -74,7 +73,7 @@ class _Running:
 
 
 def generate(
-    weights: Weights,
+    forward: Forward,
     config: Config,
     tokenizer: Tokenizer | None,
     prompts: Sequence[Ids],
@@ -85,6 +84,7 @@ def generate(
 ) -> Iterator[Piece]:
     """Continue every prompt; yields pieces as they are produced, each step in the order of the prompts.
 
+    forward     the forward pass of a model
     prompts     int64 (T_i,) each, of any lengths; they share each matrix product and nothing else
     samplers    one for each prompt
     max_tokens  most tokens that are added; None for 128, or as many as there is room for
@@ -107,12 +107,12 @@ def generate(
         )
         for i, (prompt, sampler, limit) in enumerate(zip(prompts, samplers, limits, strict=True))
     ]
-    return _loop(weights, config, running, eos)
+    return _loop(forward, running, eos)
 
 
-def _loop(weights: Weights, config: Config, running: list[_Running], eos: int | None) -> Iterator[Piece]:
+def _loop(forward: Forward, running: list[_Running], eos: int | None) -> Iterator[Piece]:
     while running:
-        logits = forward(weights, config, [s.chunk for s in running], [s.cache for s in running], rows="last")
+        logits = forward([s.chunk for s in running], [s.cache for s in running], "last")
         going_on = []
         for sequence, row in zip(running, logits, strict=True):
             piece = sequence.take(sequence.sampler.choose(row, sequence.ids), eos)

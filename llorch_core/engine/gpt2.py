@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -18,6 +18,18 @@ Observer = Callable[[int, str, Array | Ids], None]
 """Called with the index of a sequence, the name of a checkpoint, and a copy of it to keep."""
 
 Rows = Literal["all", "last"]
+
+
+class Forward(Protocol):
+    """The forward pass of a model that is loaded, whatever computes it; see `forward` below."""
+
+    def __call__(
+        self,
+        chunks: Sequence[Ids],
+        caches: Sequence[KVCache],
+        rows: Rows = "all",
+        observer: Observer | None = None,
+    ) -> Array: ...
 
 
 def forward(

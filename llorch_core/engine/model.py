@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from llorch_core.engine.cache import KVCache
 from llorch_core.engine.config import Config, read_config
 from llorch_core.engine.errors import UsageError
 from llorch_core.engine.generation import FinishReason, Piece, check_ids, generate
-from llorch_core.engine.gpt2 import Observer, Rows, forward
+from llorch_core.engine.gpt2 import Forward, Observer, Rows, forward
 from llorch_core.engine.layers import Array, Ids
 from llorch_core.engine.sampling import Sampler, Sampling
 from llorch_core.engine.tokenizer import Tokenizer, read_tokenizer
@@ -48,12 +48,14 @@ class Model:
 
     config   sizes and settings, from config.json
     weights  float32 tensors by their GPT-2 names
+    forward  several sequences at once: chunks of new ids, a cache for each; see `gpt2.forward`
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.config: Config = read_config(folder)
         self.weights: Weights = load_weights(folder, self.config)
+        self.forward: Forward = partial(forward, self.weights, self.config)
 
     @cached_property
     def tokenizer(self) -> Tokenizer | None:
@@ -103,7 +105,7 @@ class Model:
                 f"{cache.n_past} positions are in the cache and {len(chunk)} are new; the model has "
                 f"{self.config.n_ctx}.\nShorten the prompt, or begin a new cache."
             )
-        return forward(self.weights, self.config, [chunk], [cache], rows, observer)
+        return self.forward([chunk], [cache], rows, observer)
 
     def stream(
         self,
@@ -171,7 +173,7 @@ class Model:
         stop_at_end_of_text: bool,
     ) -> Iterator[Piece]:
         return generate(
-            self.weights,
+            self.forward,
             self.config,
             self.tokenizer,
             prompts,

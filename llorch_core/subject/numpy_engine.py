@@ -80,7 +80,7 @@ class NumpyEngine:
     def batch(self, prompts: Chunks) -> Array:
         ids = [np.asarray(prompt, np.int64) for prompt in prompts]
         caches = [self.model.new_cache(len(prompt)) for prompt in prompts]
-        return gpt2.forward(self.model.weights, self.model.config, ids, caches, rows="last")
+        return self.model.forward(ids, caches, "last")
 
 
 def _as_engine(name: str, value: Array) -> Any:

@@ -126,7 +126,7 @@ class Mistaken(Generation):
             ]
         text_is_wrong = any(data[name] != self._right[name] for name in TEXT)
         made = generate(
-            self.model.weights,
+            self.model.forward,
             config,
             tokenizer,
             read,
