@@ -46,3 +46,15 @@ class KVCache:
     def advance(self, n_new: int) -> None:
         """Count `n_new` positions as seen, once every layer has them."""
         self.n_past += n_new
+
+    def forget(self, n_last: int) -> None:
+        """Drop the last `n_last` positions: the next ones take their places."""
+        self.n_past -= n_last
+
+    def held(self, layer: int) -> tuple[Array, Array]:
+        """Return views of the keys and values of a layer, (n_head, n_past, head_dim)."""
+        return self._keys[layer, :, : self.n_past], self._values[layer, :, : self.n_past]
+
+    def addresses(self) -> tuple[int, int, int]:
+        """Return where keys and values begin, each float32 (n_layer, n_head, capacity, head_dim); capacity."""
+        return self._keys.ctypes.data, self._values.ctypes.data, self.capacity

@@ -1,0 +1,72 @@
+"""A model with the backend and the precision that are asked for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from llorch_core.engine.errors import UsageError
+from llorch_core.engine.model import EMBEDDED, Model
+from llorch_core.fast.packed import KINDS
+
+BACKENDS = ("auto", "numpy", "fast")
+PRECISIONS = ("auto", *KINDS)
+
+
+def load(
+    folder: str | Path | None = None,
+    backend: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+) -> Model:
+    """Load a GPT-2 from a folder in the Hugging Face layout; without one, the embedded model.
+
+    backend    "numpy", "fast" (compiled kernels, of the extra of that name), or "auto": fast where the extra is
+               installed and another precision than float32 is asked for, else numpy
+    precision  of the weights: "float32", "bfloat16", "int8", "int4"; "auto" is that of the file
+    threads    of the kernels; the default is the number of cores
+
+    Raises ModelError where the folder is not a GPT-2, before any tensor is read; UsageError where the backend
+    does not have the precision, or cannot run here.
+    """
+    if backend not in BACKENDS or precision not in PRECISIONS:
+        given, wanted = (backend, BACKENDS) if backend not in BACKENDS else (precision, PRECISIONS)
+        raise UsageError(f"there is no {given} (wanted one of {', '.join(wanted)}).")
+    model = Model(EMBEDDED if folder is None else Path(folder))
+    if precision == "auto":
+        precision = "float32"
+    if backend == "auto":
+        backend = "numpy" if precision == "float32" else "fast"
+    if backend == "numpy":
+        if precision != "float32":
+            raise UsageError(
+                f"the NumPy backend computes with float32 weights (got {precision}).\n"
+                "Leave --precision out, or take --backend fast."
+            )
+        return model
+    accelerate(model, precision, threads or len(os.sched_getaffinity(0)))
+    return model
+
+
+def accelerate(model: Model, precision: str, threads: int) -> None:
+    """Give a model the kernels' forward pass. Raises UsageError where numba is not installed."""
+    try:
+        import numba  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            f"the fast backend needs numba ({error}).\n"
+            "Install it: pip install 'llorch[fast]'. The NumPy backend runs without."
+        ) from error
+    from llorch_core.fast.forward import Forward
+    from llorch_core.fast.packed import pack
+
+    w = model.weights
+    packed = {"lm_head": pack(w.lm_head, precision)}
+    if not w.tied:
+        packed["wte"] = pack(w.wte, precision)
+    for n, b in enumerate(w.h):
+        packed[f"h.{n}.attn.c_attn"] = pack(b.attn.c_attn.weight.T, precision)
+        packed[f"h.{n}.attn.c_proj"] = pack(b.attn.c_proj.weight.T, precision)
+        packed[f"h.{n}.mlp.c_fc"] = pack(b.mlp.c_fc.weight.T, precision)
+        packed[f"h.{n}.mlp.c_proj"] = pack(b.mlp.c_proj.weight.T, precision)
+    model.forward = Forward(w, model.config, packed, threads)

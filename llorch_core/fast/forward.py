@@ -1,0 +1,265 @@
+"""GPT-2's forward pass by compiled kernels, in the place of `engine.gpt2.forward`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llorch_core.engine import gpt2, layers
+from llorch_core.engine.cache import KVCache
+from llorch_core.engine.config import Config
+from llorch_core.engine.gpt2 import Observer, Rows
+from llorch_core.engine.layers import Array, Ids
+from llorch_core.engine.weights import Block, Conv1D, Weights
+from llorch_core.fast import kernels
+from llorch_core.fast.packed import BITS, KINDS, LANES, Packed
+from llorch_core.fast.team import Team
+from llorch_core.fast.tiles import k_in_a_turn
+
+MOST_ROWS = 16  # more new positions are read as whole matrices: arithmetic is then what takes the time
+BARRIERS = np.int64
+
+
+class Matrix:
+    """Packed weights in the place of an array [n_in, n_out]: `x @ matrix` is computed by the kernels.
+
+    Of the head, `matrix.T` stands for [n_vocab, n_embd], as `matrix[ids]` does for its rows.
+    """
+
+    __array_ufunc__ = None  # NumPy leaves x @ matrix to __rmatmul__
+
+    def __init__(self, packed: Packed, team: Team) -> None:
+        self.packed, self.team = packed, team
+        self.width = packed.panels.shape[1] * 32 // BITS[packed.kind]  # inputs, as they are padded
+        groups = packed.scales.shape[1] or 1
+        self.entry = np.array(
+            [
+                KINDS.index(packed.kind),
+                *(packed.panels.ctypes.data, packed.panels.strides[0]),
+                *(packed.scales.ctypes.data, packed.scales.strides[0]),
+                *(groups, self.width // groups // k_in_a_turn(packed.kind)),
+                len(packed.panels),
+            ],
+            np.int64,
+        )
+
+    def __rmatmul__(self, x: Array) -> Array:
+        wide = _rows(len(x), self.width)
+        wide[:, : x.shape[1]] = x
+        y = np.empty((len(x), len(self.packed.panels) * LANES), np.float32)
+        given = (wide.ctypes.data, wide.strides[0], len(x), y.ctypes.data, y.strides[0])
+        self.team.run(kernels.product, self.entry, *given)
+        return y[:, : self.packed.n_out]
+
+
+class Head(Matrix):
+    """The token embedding: rows by their ids, and, transposed, the head."""
+
+    def __getitem__(self, ids: Ids) -> Array:
+        return self.packed.rows(ids)
+
+    @property
+    def T(self) -> Head:  # noqa: N802 - as NumPy calls it
+        return self
+
+
+class Forward:
+    """The forward pass of one model with packed weights. See `gpt2.forward` for what it takes and gives.
+
+    weights  the model's own: embeddings, norms and biases are used as they are, and the matrices for many
+             rows where `packed` are float32
+    packed   by the name of the weight in the file; `lm_head` is the head
+    threads  that share the work
+    """
+
+    def __init__(self, weights: Weights, config: Config, packed: dict[str, Packed], threads: int) -> None:
+        self.config, self.team = config, Team(threads)
+        self.matrices = {
+            name: (Head if name in ("wte", "lm_head") else Matrix)(one, self.team)
+            for name, one in packed.items()
+        }
+        self.kind = packed["lm_head"].kind
+        self.whole = weights if self.kind == "float32" else self._with_packed(weights)
+        c = config
+        names = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+        listed = [self.matrices[f"h.{n}.{name}"] for n in range(c.n_layer) for name in names]
+        self._entries = np.array([m.entry for m in [*listed, self.matrices["lm_head"]]])
+        self._biases = np.zeros((4 * c.n_layer, max(3 * c.n_embd, c.n_inner)), np.float32)
+        norms = [(n.weight, n.bias) for b in weights.h for n in (b.ln_1, b.ln_2)]
+        self._norms = np.array([*norms, (weights.ln_f.weight, weights.ln_f.bias)], np.float32)
+        for n, b in enumerate(weights.h):
+            for i, one in enumerate((b.attn.c_attn, b.attn.c_proj, b.mlp.c_fc, b.mlp.c_proj)):
+                self._biases[4 * n + i, : len(one.bias)] = one.bias
+        self._scales = np.array(
+            [
+                layers.attention_scale(c.head_dim, n, c.scale_attn_weights, c.scale_attn_by_inverse_layer_idx)
+                for n in range(c.n_layer)
+            ],
+            np.float32,
+        )
+        self._buffers: dict[str, Array] = {}
+        self._counter = np.zeros(1, np.int64)
+
+    def __call__(
+        self,
+        chunks: Sequence[Ids],
+        caches: Sequence[KVCache],
+        rows: Rows = "all",
+        observer: Observer | None = None,
+    ) -> Array:
+        lengths = [len(chunk) for chunk in chunks]
+        if sum(lengths) > MOST_ROWS:
+            return gpt2.forward(self.whole, self.config, chunks, caches, rows, observer)
+        for cache, length in zip(caches, lengths, strict=True):
+            cache.check_room(length)
+        ids = np.concatenate(chunks)
+        where = [(s, c.n_past + i, c.n_past + t)
+                 for s, (c, t) in enumerate(zip(caches, lengths, strict=True)) for i in range(t)]  # fmt: skip
+        wanted = layers.last_positions(lengths) if rows == "last" else np.arange(len(ids))
+        seen = self._buffers_for(len(ids), len(wanted), max(keys for _, _, keys in where), observer is not None)
+        places = np.array([place for _, place, _ in where])
+        seen["stream"][0, :, : self.config.n_embd] = layers.embedding(
+            ids, places, self.whole.wte, self.whole.wpe
+        )
+        self._step(caches, np.array(where), wanted, seen, slots=observer is not None)
+        for cache, length in zip(caches, lengths, strict=True):
+            cache.advance(length)
+        if observer is not None:
+            self._show(observer, ids, lengths, wanted, rows, caches, seen)
+        return seen["logits"][:, : self.config.n_vocab].copy()
+
+    def _step(
+        self, caches: Sequence[KVCache], where: NDArray[Any], wanted: Ids, seen: dict[str, Array], slots: bool
+    ) -> None:
+        c = self.config
+        function = kernels.FUNCTIONS.index(c.activation_function)
+        sizes = np.array([c.n_layer, c.n_head, c.n_embd, c.n_inner, function, slots], np.int64)
+        held = np.array([cache.addresses() for cache in caches], np.int64)
+        self._counter[0] = 0
+        self.team.run(
+            kernels.step,
+            *(self._counter.ctypes.data, sizes, c.layer_norm_epsilon, self._scales),
+            *(self._entries, self._biases, self._norms, held, where, wanted),
+            *(seen[name] for name in BUFFERS),
+        )
+
+    def _buffers_for(self, n_rows: int, n_wanted: int, n_keys: int, slots: bool) -> dict[str, Array]:
+        """Return a buffer for each stage: the last step's where they are large enough, and new ones otherwise."""
+        c = self.config
+        embd, inner = self.matrices["h.0.attn.c_attn"].width, self.matrices["h.0.mlp.c_proj"].width
+        wide = {
+            name: len(self.matrices[of].packed.panels) * LANES
+            for name, of in (
+                ("qkv", "h.0.attn.c_attn"),
+                ("attended", "h.0.attn.c_proj"),
+                ("fc", "h.0.mlp.c_fc"),
+                ("out", "h.0.mlp.c_proj"),
+                ("logits", "lm_head"),
+            )
+        }
+        widths = {"stream": embd, "normed": embd, "context": embd, "mid": embd, "normed_2": embd, "last": embd}
+        widths |= wide | {"act": max(inner, wide["fc"])}
+        n_slots = c.n_layer if slots else 1
+        if slots:
+            return {name: self._new(name, widths, n_slots, n_rows, n_wanted, n_keys) for name in BUFFERS}
+        kept = self._buffers
+        if not kept or len(kept["stream"][0]) < n_rows or kept["scores"].shape[-1] < n_keys:
+            n_keys = min(c.n_ctx, max(64, 2 * n_keys))
+            kept = {name: self._new(name, widths, 1, MOST_ROWS, MOST_ROWS, n_keys) for name in BUFFERS}
+            self._buffers = kept
+        return {
+            name: one[:n_wanted] if name in ("last", "logits") else one[:, :n_rows]
+            for name, one in kept.items()
+        }
+
+    def _new(
+        self, name: str, widths: dict[str, int], slots: int, n_rows: int, n_wanted: int, n_keys: int
+    ) -> Array:
+        if name in ("scores", "probs"):
+            return np.zeros((slots, n_rows, self.config.n_head, n_keys), np.float32)
+        if name in ("last", "logits"):
+            return _rows(n_wanted, widths[name])
+        extra = slots > 1 or (slots == 1 and name == "stream" and self.config.n_layer == 1)
+        count = slots + 1 if name == "stream" and extra else slots
+        return _rows(count * n_rows, widths[name]).reshape(count, n_rows, widths[name])
+
+    def _with_packed(self, weights: Weights) -> Weights:
+        """Return weights whose matrices are packed ones."""
+
+        def conv(one: Conv1D, name: str) -> Conv1D:
+            return Conv1D(self.matrices[name], one.bias)  # type: ignore[arg-type]
+
+        def block(n: int, b: Block) -> Block:
+            attn = replace(b.attn, c_attn=conv(b.attn.c_attn, f"h.{n}.attn.c_attn"),
+                           c_proj=conv(b.attn.c_proj, f"h.{n}.attn.c_proj"))  # fmt: skip
+            mlp = replace(b.mlp, c_fc=conv(b.mlp.c_fc, f"h.{n}.mlp.c_fc"),
+                          c_proj=conv(b.mlp.c_proj, f"h.{n}.mlp.c_proj"))  # fmt: skip
+            return replace(b, attn=attn, mlp=mlp)
+
+        head: Any = self.matrices["lm_head"]
+        wte: Any = self.matrices.get("wte", head)
+        return replace(
+            weights, wte=wte, lm_head=head, h=tuple(block(n, b) for n, b in enumerate(weights.h))
+        )
+
+    def _show(
+        self,
+        observer: Observer,
+        ids: Ids,
+        lengths: list[int],
+        wanted: Ids,
+        rows: Rows,
+        caches: Sequence[KVCache],
+        seen: dict[str, Array],
+    ) -> None:
+        """Hand every checkpoint to the observer, in the order in which the data flow."""
+        c = self.config
+        ends = np.cumsum(lengths)
+        spans = [slice(end - length, end) for end, length in zip(ends, lengths, strict=True)]
+        rows_shown = [slice(i, i + 1) for i in range(len(lengths))] if rows == "last" else spans
+
+        def show(name: str, x: Array | Ids, spans: list[slice] = spans) -> None:
+            for sequence, span in enumerate(spans):
+                observer(sequence, name, x[span].copy())
+
+        def heads(x: Array) -> Array:
+            return layers.split_heads(x, c.n_head)
+
+        embd = slice(0, c.n_embd)
+        show("ids", ids)
+        show("embed", seen["stream"][0, :, embd])
+        for n in range(c.n_layer):
+            show(f"h.{n}.ln_1", seen["normed"][n, :, embd])
+            for sequence, (span, cache) in enumerate(zip(spans, caches, strict=True)):
+                q, k, v = (heads(part) for part in np.split(seen["qkv"][n, span, : 3 * c.n_embd], 3, axis=-1))
+                keys, values = cache.held(n)
+                n_keys = keys.shape[1]
+                parts = {"q": q, "k": k, "v": v, "keys": keys, "values": values}
+                for name in ("scores", "probs"):
+                    parts[name] = seen[name][n, span, :, :n_keys].transpose(1, 0, 2)
+                for name, part in parts.items():
+                    observer(sequence, f"h.{n}.attn.{name}", np.array(part, order="C"))
+            show(f"h.{n}.attn.context", seen["context"][n, :, embd])
+            show(f"h.{n}.attn.out", seen["attended"][n, :, embd])
+            show(f"h.{n}.mid", seen["mid"][n, :, embd])
+            show(f"h.{n}.ln_2", seen["normed_2"][n, :, embd])
+            show(f"h.{n}.mlp.fc", seen["fc"][n, :, : c.n_inner])
+            show(f"h.{n}.mlp.act", seen["act"][n, :, : c.n_inner])
+            show(f"h.{n}.mlp.out", seen["out"][n, :, embd])
+            show(f"h.{n}.out", seen["stream"][n + 1, :, embd])
+        show("ln_f", seen["last"][:, embd], rows_shown)
+        show("logits", seen["logits"][:, : c.n_vocab], rows_shown)
+
+
+BUFFERS = (
+    "stream", "normed", "qkv", "scores", "probs", "context", "attended", "mid", "normed_2", "fc", "act", "out",
+    "last", "logits",
+)  # fmt: skip
+
+
+def _rows(count: int, width: int) -> Array:
+    return np.zeros((count, width), np.float32)

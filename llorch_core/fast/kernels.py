@@ -1,0 +1,301 @@
+"""A forward pass for a few new positions, compiled: every thread walks through the whole model beside the others.
+
+Between two stages the threads wait for each other. A stage shares its outputs out: panels of a matrix, heads of
+a row. Each stage writes a buffer with a slot for every layer where somebody looks on, and with one where nobody
+does: the same code computes the same bits either way.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from llorch_core.fast.tiles import multiply
+
+FUSED = {"reassoc", "contract", "nsz"}  # sums in any order, a product and a sum rounded once
+compiled = njit(nogil=True, cache=True)
+in_order = njit(nogil=True, cache=True, fastmath={"contract"})
+summed = njit(nogil=True, cache=True, fastmath=FUSED)
+
+FUNCTIONS = ("gelu_new", "gelu", "gelu_fast", "quick_gelu", "relu", "silu", "tanh")
+TURNS = 200  # looks at a barrier before a thread lets others have its core
+
+let_others_run = types.ExternalFunction(
+    "SwitchToThread" if sys.platform == "win32" else "sched_yield", types.int32()
+)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _floats(typingctx: Any, address: Any) -> Any:
+    """Return a pointer to the float32 numbers at an address."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], ir.FloatType().as_pointer())
+
+    return types.CPointer(types.float32)(types.int64), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _arrive(typingctx: Any, address: Any) -> Any:
+    """Add 1 to the int64 at an address, for all threads to see; return what it was."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        place = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
+        return builder.atomic_rmw("add", place, ir.IntType(64)(1), "acq_rel")
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _arrived(typingctx: Any, address: Any) -> Any:
+    """Return the int64 at an address, as the last thread left it."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        place = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
+        return builder.load_atomic(place, "acquire", 8)
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _power_of_two(typingctx: Any, exponent: Any) -> Any:
+    """Return 2 to a whole power from -126 to 127, as float32."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        word = ir.IntType(32)
+        bits = builder.shl(builder.add(arguments[0], word(127)), word(23))
+        return builder.bitcast(bits, ir.FloatType())
+
+    return types.float32(types.int32), codegen
+
+
+@compiled
+def wait_for_all(size: int, counter: int, passed: int) -> int:
+    """Wait until all threads are here; `passed` barriers are behind this one. Returns how many are then."""
+    _arrive(counter)
+    wanted = (passed + 1) * size
+    looks = 0
+    while _arrived(counter) < wanted:
+        looks += 1
+        if looks > TURNS:
+            let_others_run()
+    return passed + 1
+
+
+@compiled
+def product(member: int, size: int, matrix: Any, x: int, x_row: int, n_rows: int, y: int, y_row: int) -> None:
+    """Compute this member's share of y = x @ matrix, in whole pairs of panels.
+
+    matrix  int64: kind, address of panels, bytes of one, address of scales, bytes of one panel's, groups, turns
+            of a group, panels
+    x, y    addresses of float32 rows, `x_row` and `y_row` bytes apart
+    """
+    pairs = matrix[7] // 2
+    for pair in range(pairs * member // size, pairs * (member + 1) // size):
+        first = 2 * pair
+        w, s = matrix[1] + first * matrix[2], matrix[3] + first * matrix[4]
+        row = 0
+        while row < n_rows:
+            left = n_rows - row
+            rows = 8 if left >= 8 else 4 if left >= 4 else 2 if left >= 2 else 1
+            multiply(
+                matrix[0], rows, w, matrix[2], s, matrix[4], matrix[5], matrix[6],
+                x + row * x_row, x_row, y + row * y_row + first * 64, y_row,
+            )  # fmt: skip
+            row += rows
+
+
+@in_order
+def exp(x: float) -> float:
+    """e to the x, in float32, to a unit or two in the last place; as if x were in -87 to 88."""
+    x = min(max(x, np.float32(-87.0)), np.float32(88.0))
+    n = np.floor(x * np.float32(1.44269504) + np.float32(0.5))
+    r = x - n * np.float32(0.693359375)
+    r -= n * np.float32(-2.12194440e-4)
+    p = np.float32(1.9875691500e-4)
+    p = p * r + np.float32(1.3981999507e-3)
+    p = p * r + np.float32(8.3334519073e-3)
+    p = p * r + np.float32(4.1665795894e-2)
+    p = p * r + np.float32(1.6666665459e-1)
+    p = p * r + np.float32(5.0000001201e-1)
+    p = p * r * r + r + np.float32(1.0)
+    return p * _power_of_two(np.int32(n))
+
+
+@summed
+def activate(function: int, x: Any, y: Any, first: int, last: int) -> None:
+    """y = the activation of x, from `first` to `last`; `function` is an index of FUNCTIONS."""
+    one, half = np.float32(1.0), np.float32(0.5)
+    if function == 0 or function == 2:  # (1 + tanh(z)) / 2 is the sigmoid of 2z
+        c = np.float32(math.sqrt(2 / math.pi)) if function == 0 else np.float32(0.7978845608)
+        for i in range(first, last):
+            v = x[i]
+            z = c * (v + np.float32(0.044715) * v * v * v)
+            y[i] = v / (one + exp(np.float32(-2.0) * z))
+    elif function == 1:
+        for i in range(first, last):
+            y[i] = half * x[i] * (one + np.float32(math.erf(float(x[i]) * math.sqrt(0.5))))
+    elif function == 3 or function == 5:
+        c = np.float32(-1.702) if function == 3 else np.float32(-1.0)
+        for i in range(first, last):
+            y[i] = x[i] / (one + exp(c * x[i]))
+    elif function == 4:
+        for i in range(first, last):
+            y[i] = max(x[i], np.float32(0.0))
+    else:
+        for i in range(first, last):
+            y[i] = np.float32(math.tanh(float(x[i])))
+
+
+@summed
+def layer_norm(x: Any, weight: Any, bias: Any, epsilon: float, y: Any) -> None:
+    """y = the row x at mean 0 and variance 1, times gain, plus bias. Spec: layer_norm."""
+    n = len(weight)
+    total = np.float32(0.0)
+    for i in range(n):
+        total += x[i]
+    mean = total / np.float32(n)
+    squares = np.float32(0.0)
+    for i in range(n):
+        y[i] = x[i] - mean
+        squares += y[i] * y[i]
+    scale = np.float32(1.0) / np.sqrt(squares / np.float32(n) + np.float32(epsilon))
+    for i in range(n):
+        y[i] = y[i] * scale * weight[i] + bias[i]
+
+
+@summed
+def attend(q: Any, keys: int, values: int, n_keys: int, scale: float, scores: Any, probs: Any, out: Any) -> None:
+    """One head of one row: scores of the keys that it may see, their shares, and the values mixed by them.
+
+    q, out         (head_dim,)
+    keys, values   addresses of float32 (n_keys, head_dim)
+    scores, probs  (keys of the sequence,): -inf and 0 beyond `n_keys`
+
+    Spec: attention_scores, attention_weights, attention_context.
+    """
+    head_dim = len(q)
+    key, value = _floats(keys), _floats(values)
+    largest = np.float32(-np.inf)
+    for s in range(n_keys):
+        total = np.float32(0.0)
+        for d in range(head_dim):
+            total += q[d] * key[s * head_dim + d]
+        scores[s] = total * np.float32(scale)
+        largest = max(largest, scores[s])
+    total = np.float32(0.0)
+    for s in range(n_keys):
+        probs[s] = exp(scores[s] - largest)
+        total += probs[s]
+    share = np.float32(1.0) / total
+    for d in range(head_dim):
+        out[d] = np.float32(0.0)
+    for s in range(n_keys):
+        probs[s] *= share
+        for d in range(head_dim):
+            out[d] += probs[s] * value[s * head_dim + d]
+    for s in range(n_keys, len(scores)):
+        scores[s] = np.float32(-np.inf)
+        probs[s] = np.float32(0.0)
+
+
+@summed
+def step(
+    member: int, size: int, counter: int, sizes: Any, epsilon: float, scales: Any, matrices: Any, biases: Any,
+    norms: Any, caches: Any, rows: Any, wanted: Any, stream: Any, normed: Any, qkv: Any, scores: Any, probs: Any,
+    context: Any, attended: Any, mid: Any, normed_2: Any, fc: Any, act: Any, out: Any, last: Any, logits: Any,
+) -> None:  # fmt: skip
+    """Read the rows of `stream[0]`, and write the logits of those that are wanted.
+
+    counter   address of the int64 that barriers count in; 0 at first
+    sizes     int64: layers, heads, n_embd, n_inner, activation, whether each layer has a slot
+    scales    float32 [n_layer], of the attention scores
+    matrices  int64 [4 * n_layer + 1, 8], as `product` reads them: c_attn, c_proj, c_fc, c_proj …, head
+    biases    float32 [4 * n_layer, widest]
+    norms     float32 [2 * n_layer + 1, 2, n_embd]: gain and bias
+    caches    int64 [sequences, 3]: addresses of keys and values [n_layer, n_head, capacity, head_dim], capacity
+    rows      int64 [T, 3]: the sequence of each row, its position, and the keys of its sequence
+    wanted    int64: rows that get logits
+    stream …  float32 [slots, T, width]; scores and probs [slots, T, n_head, keys]; last, logits [wanted, width]
+
+    Spec: gpt2, qkv, cache, attention_output, residual, mlp, logits.
+    """
+    n_layer, n_head, n_embd, n_inner, function, slots = sizes
+    n_rows = len(rows)
+    head_dim = n_embd // n_head
+    passed = 0
+    for layer in range(n_layer):
+        here, after = layer * slots, (layer + 1) * slots
+        own = slice(n_rows * member // size, n_rows * (member + 1) // size)
+        for r in range(own.start, own.stop):
+            layer_norm(stream[here, r], norms[2 * layer, 0], norms[2 * layer, 1], epsilon, normed[here, r])
+        passed = wait_for_all(size, counter, passed)
+        _multiplied(member, size, matrices[4 * layer], biases[4 * layer], normed[here], qkv[here], 3 * n_embd)
+        passed = wait_for_all(size, counter, passed)
+        for unit in range(member, n_rows * n_head, size):
+            r, h = unit // n_head, unit % n_head
+            keys, values, capacity = caches[rows[r, 0]]
+            at = 4 * head_dim * (layer * n_head + h) * capacity + 4 * head_dim * rows[r, 1]
+            key, value = _floats(keys + at), _floats(values + at)
+            for d in range(head_dim):
+                key[d] = qkv[here, r, n_embd + h * head_dim + d]
+                value[d] = qkv[here, r, 2 * n_embd + h * head_dim + d]
+        passed = wait_for_all(size, counter, passed)
+        for unit in range(member, n_rows * n_head, size):
+            r, h = unit // n_head, unit % n_head
+            keys, values, capacity = caches[rows[r, 0]]
+            head = slice(h * head_dim, (h + 1) * head_dim)
+            at = 4 * head_dim * (layer * n_head + h) * capacity
+            attend(
+                qkv[here, r, head], keys + at, values + at, rows[r, 1] + 1, scales[layer],
+                scores[here, r, h, : rows[r, 2]], probs[here, r, h, : rows[r, 2]], context[here, r, head],
+            )  # fmt: skip
+        passed = wait_for_all(size, counter, passed)
+        bias = biases[4 * layer + 1]
+        _multiplied(member, size, matrices[4 * layer + 1], bias, context[here], attended[here], n_embd)
+        passed = wait_for_all(size, counter, passed)
+        for r in range(own.start, own.stop):
+            for i in range(n_embd):
+                mid[here, r, i] = stream[here, r, i] + attended[here, r, i]
+            norm = norms[2 * layer + 1]
+            layer_norm(mid[here, r], norm[0], norm[1], epsilon, normed_2[here, r])
+        passed = wait_for_all(size, counter, passed)
+        share = _multiplied(
+            member, size, matrices[4 * layer + 2], biases[4 * layer + 2], normed_2[here], fc[here], n_inner
+        )
+        for r in range(n_rows):
+            activate(function, fc[here, r], act[here, r], share[0], share[1])
+        passed = wait_for_all(size, counter, passed)
+        _multiplied(member, size, matrices[4 * layer + 3], biases[4 * layer + 3], act[here], out[here], n_embd)
+        passed = wait_for_all(size, counter, passed)
+        for r in range(own.start, own.stop):
+            for i in range(n_embd):
+                stream[after, r, i] = mid[here, r, i] + out[here, r, i]
+    passed = wait_for_all(size, counter, passed)
+    norm = norms[2 * n_layer]
+    for r in range(len(wanted) * member // size, len(wanted) * (member + 1) // size):
+        layer_norm(stream[n_layer * slots, wanted[r]], norm[0], norm[1], epsilon, last[r])
+    passed = wait_for_all(size, counter, passed)
+    head = matrices[4 * n_layer]
+    product(
+        member, size, head, last.ctypes.data, last.strides[0], len(wanted), logits.ctypes.data, logits.strides[0]
+    )
+
+
+@summed
+def _multiplied(member: int, size: int, matrix: Any, bias: Any, x: Any, y: Any, n_out: int) -> tuple[int, int]:
+    """Compute this member's outputs of y = x @ matrix + bias for all rows; return the first and the end."""
+    product(member, size, matrix, x.ctypes.data, x.strides[0], len(x), y.ctypes.data, y.strides[0])
+    pairs = matrix[7] // 2
+    first = min(n_out, 32 * (pairs * member // size))
+    last = min(n_out, 32 * (pairs * (member + 1) // size))
+    for r in range(len(x)):
+        for i in range(first, last):
+            y[r, i] += bias[i]
+    return first, last
