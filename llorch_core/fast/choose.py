@@ -21,8 +21,8 @@ def load(
 ) -> Model:
     """Load a GPT-2 from a folder in the Hugging Face layout; without one, the embedded model.
 
-    backend    "numpy", "fast" (compiled kernels, of the extra of that name), or "auto": fast where the extra is
-               installed and another precision than float32 is asked for, else numpy
+    backend    "numpy", "fast" (compiled kernels, of the extra of that name), or "auto": fast where another
+               precision than float32 is asked for, else numpy
     precision  of the weights: "float32", "bfloat16", "int8", "int4"; "auto" is that of the file
     threads    of the kernels; the default is the number of cores
 
@@ -44,8 +44,13 @@ def load(
                 "Leave --precision out, or take --backend fast."
             )
         return model
-    accelerate(model, precision, threads or len(os.sched_getaffinity(0)))
+    accelerate(model, precision, threads or cores())
     return model
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def accelerate(model: Model, precision: str, threads: int) -> None:

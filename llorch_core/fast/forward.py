@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,6 @@ from llorch_core.fast.team import Team
 from llorch_core.fast.tiles import k_in_a_turn
 
 MOST_ROWS = 16  # more new positions are read as whole matrices: arithmetic is then what takes the time
-BARRIERS = np.int64
 
 
 class Matrix:
@@ -63,7 +62,7 @@ class Head(Matrix):
         return self.packed.rows(ids)
 
     @property
-    def T(self) -> Head:  # noqa: N802 - as NumPy calls it
+    def T(self) -> Head:
         return self
 
 
@@ -120,7 +119,9 @@ class Forward:
         where = [(s, c.n_past + i, c.n_past + t)
                  for s, (c, t) in enumerate(zip(caches, lengths, strict=True)) for i in range(t)]  # fmt: skip
         wanted = layers.last_positions(lengths) if rows == "last" else np.arange(len(ids))
-        seen = self._buffers_for(len(ids), len(wanted), max(keys for _, _, keys in where), observer is not None)
+        seen = self._buffers_for(
+            len(ids), len(wanted), max(keys for _, _, keys in where), observer is not None
+        )
         places = np.array([place for _, place, _ in where])
         seen["stream"][0, :, : self.config.n_embd] = layers.embedding(
             ids, places, self.whole.wte, self.whole.wpe
@@ -131,6 +132,30 @@ class Forward:
         if observer is not None:
             self._show(observer, ids, lengths, wanted, rows, caches, seen)
         return seen["logits"][:, : self.config.n_vocab].copy()
+
+    def in_float32(self) -> dict[str, Array]:
+        """Return every weight by its name in a weight file, in float32, as the kernels multiply with it."""
+        w = self.whole
+        found: dict[str, Array] = {
+            "wpe.weight": w.wpe,
+            "ln_f.weight": w.ln_f.weight,
+            "ln_f.bias": w.ln_f.bias,
+        }
+        found["wte.weight"] = self.matrices.get("wte", self.matrices["lm_head"]).packed.rows(slice(None))
+        if not w.tied:
+            found["lm_head.weight"] = self.matrices["lm_head"].packed.rows(slice(None))
+        for n, b in enumerate(w.h):
+            for name, norm in ((f"h.{n}.ln_1", b.ln_1), (f"h.{n}.ln_2", b.ln_2)):
+                found |= {f"{name}.weight": norm.weight, f"{name}.bias": norm.bias}
+            for name, conv in (
+                (f"h.{n}.attn.c_attn", b.attn.c_attn),
+                (f"h.{n}.attn.c_proj", b.attn.c_proj),
+                (f"h.{n}.mlp.c_fc", b.mlp.c_fc),
+                (f"h.{n}.mlp.c_proj", b.mlp.c_proj),
+            ):
+                rows = self.matrices[name].packed.rows(slice(None))
+                found |= {f"{name}.weight": np.ascontiguousarray(rows.T), f"{name}.bias": conv.bias}
+        return found
 
     def _step(
         self, caches: Sequence[KVCache], where: NDArray[Any], wanted: Ids, seen: dict[str, Array], slots: bool
@@ -148,7 +173,7 @@ class Forward:
         )
 
     def _buffers_for(self, n_rows: int, n_wanted: int, n_keys: int, slots: bool) -> dict[str, Array]:
-        """Return a buffer for each stage: the last step's where they are large enough, and new ones otherwise."""
+        """Return a buffer for each stage: the last step's where they are large enough, else new ones."""
         c = self.config
         embd, inner = self.matrices["h.0.attn.c_attn"].width, self.matrices["h.0.mlp.c_proj"].width
         wide = {
@@ -161,7 +186,14 @@ class Forward:
                 ("logits", "lm_head"),
             )
         }
-        widths = {"stream": embd, "normed": embd, "context": embd, "mid": embd, "normed_2": embd, "last": embd}
+        widths = {
+            "stream": embd,
+            "normed": embd,
+            "context": embd,
+            "mid": embd,
+            "normed_2": embd,
+            "last": embd,
+        }
         widths |= wide | {"act": max(inner, wide["fc"])}
         n_slots = c.n_layer if slots else 1
         if slots:
@@ -202,9 +234,7 @@ class Forward:
 
         head: Any = self.matrices["lm_head"]
         wte: Any = self.matrices.get("wte", head)
-        return replace(
-            weights, wte=wte, lm_head=head, h=tuple(block(n, b) for n, b in enumerate(weights.h))
-        )
+        return replace(weights, wte=wte, lm_head=head, h=tuple(block(n, b) for n, b in enumerate(weights.h)))
 
     def _show(
         self,
@@ -256,8 +286,8 @@ class Forward:
 
 
 BUFFERS = (
-    "stream", "normed", "qkv", "scores", "probs", "context", "attended", "mid", "normed_2", "fc", "act", "out",
-    "last", "logits",
+    "stream", "normed", "qkv", "scores", "probs", "context", "attended", "mid", "normed_2", "fc", "act",
+    "out", "last", "logits",
 )  # fmt: skip
 
 

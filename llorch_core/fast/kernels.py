@@ -1,8 +1,8 @@
-"""A forward pass for a few new positions, compiled: every thread walks through the whole model beside the others.
+"""A forward pass for a few new positions, compiled: every thread walks through the whole model.
 
-Between two stages the threads wait for each other. A stage shares its outputs out: panels of a matrix, heads of
-a row. Each stage writes a buffer with a slot for every layer where somebody looks on, and with one where nobody
-does: the same code computes the same bits either way.
+Between two stages the threads wait for each other. A stage shares its outputs out: panels of a matrix, heads
+of a row. Each stage writes a buffer with a slot for every layer where somebody looks on, and with one where
+nobody does: the same code computes the same bits either way.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ let_others_run = types.ExternalFunction(
 )
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _floats(typingctx: Any, address: Any) -> Any:
     """Return a pointer to the float32 numbers at an address."""
 
@@ -41,7 +41,7 @@ def _floats(typingctx: Any, address: Any) -> Any:
     return types.CPointer(types.float32)(types.int64), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _arrive(typingctx: Any, address: Any) -> Any:
     """Add 1 to the int64 at an address, for all threads to see; return what it was."""
 
@@ -52,7 +52,7 @@ def _arrive(typingctx: Any, address: Any) -> Any:
     return types.int64(types.int64), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _arrived(typingctx: Any, address: Any) -> Any:
     """Return the int64 at an address, as the last thread left it."""
 
@@ -63,7 +63,7 @@ def _arrived(typingctx: Any, address: Any) -> Any:
     return types.int64(types.int64), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _power_of_two(typingctx: Any, exponent: Any) -> Any:
     """Return 2 to a whole power from -126 to 127, as float32."""
 
@@ -92,8 +92,8 @@ def wait_for_all(size: int, counter: int, passed: int) -> int:
 def product(member: int, size: int, matrix: Any, x: int, x_row: int, n_rows: int, y: int, y_row: int) -> None:
     """Compute this member's share of y = x @ matrix, in whole pairs of panels.
 
-    matrix  int64: kind, address of panels, bytes of one, address of scales, bytes of one panel's, groups, turns
-            of a group, panels
+    matrix  int64: kind, address of panels, bytes of one, address of scales, bytes of one panel's, groups,
+            turns of a group, panels
     x, y    addresses of float32 rows, `x_row` and `y_row` bytes apart
     """
     pairs = matrix[7] // 2
@@ -112,7 +112,7 @@ def product(member: int, size: int, matrix: Any, x: int, x_row: int, n_rows: int
 
 
 @in_order
-def exp(x: float) -> float:
+def exp(x: Any) -> Any:
     """e to the x, in float32, to a unit or two in the last place; as if x were in -87 to 88."""
     x = min(max(x, np.float32(-87.0)), np.float32(88.0))
     n = np.floor(x * np.float32(1.44269504) + np.float32(0.5))
@@ -171,45 +171,66 @@ def layer_norm(x: Any, weight: Any, bias: Any, epsilon: float, y: Any) -> None:
 
 
 @summed
-def attend(q: Any, keys: int, values: int, n_keys: int, scale: float, scores: Any, probs: Any, out: Any) -> None:
-    """One head of one row: scores of the keys that it may see, their shares, and the values mixed by them.
+def match(q: Any, keys: int, n_keys: int, scale: float, scores: Any) -> None:
+    """scores = the query q (head_dim,) matched with each key that it may see. Spec: attention_scores.
 
-    q, out         (head_dim,)
-    keys, values   addresses of float32 (n_keys, head_dim)
-    scores, probs  (keys of the sequence,): -inf and 0 beyond `n_keys`
-
-    Spec: attention_scores, attention_weights, attention_context.
+    keys    address of float32 (n_keys, head_dim)
+    scores  (keys of the sequence,): -inf beyond `n_keys`
     """
-    head_dim = len(q)
-    key, value = _floats(keys), _floats(values)
-    largest = np.float32(-np.inf)
+    key, head_dim = _floats(keys), len(q)
     for s in range(n_keys):
         total = np.float32(0.0)
         for d in range(head_dim):
             total += q[d] * key[s * head_dim + d]
         scores[s] = total * np.float32(scale)
+    for s in range(n_keys, len(scores)):
+        scores[s] = np.float32(-np.inf)
+
+
+@summed
+def share_out(scores: Any, n_keys: int, probs: Any) -> None:
+    """probs = shares that sum to 1, of the first `n_keys` scores; 0 beyond. Spec: attention_weights."""
+    largest = scores[0]
+    for s in range(n_keys):
         largest = max(largest, scores[s])
     total = np.float32(0.0)
     for s in range(n_keys):
         probs[s] = exp(scores[s] - largest)
         total += probs[s]
     share = np.float32(1.0) / total
+    for s in range(n_keys):
+        probs[s] *= share
+    for s in range(n_keys, len(scores)):
+        probs[s] = np.float32(0.0)
+
+
+@summed
+def mix(probs: Any, values: int, n_keys: int, out: Any) -> None:
+    """out = the values mixed by their shares, (head_dim,). Spec: attention_context.
+
+    values  address of float32 (n_keys, head_dim)
+    """
+    value, head_dim = _floats(values), len(out)
     for d in range(head_dim):
         out[d] = np.float32(0.0)
     for s in range(n_keys):
-        probs[s] *= share
         for d in range(head_dim):
             out[d] += probs[s] * value[s * head_dim + d]
-    for s in range(n_keys, len(scores)):
-        scores[s] = np.float32(-np.inf)
-        probs[s] = np.float32(0.0)
+
+
+@summed
+def add(x: Any, y: Any, out: Any, n: int) -> None:
+    """out = x + y, of n numbers. Spec: residual."""
+    for i in range(n):
+        out[i] = x[i] + y[i]
 
 
 @summed
 def step(
     member: int, size: int, counter: int, sizes: Any, epsilon: float, scales: Any, matrices: Any, biases: Any,
-    norms: Any, caches: Any, rows: Any, wanted: Any, stream: Any, normed: Any, qkv: Any, scores: Any, probs: Any,
-    context: Any, attended: Any, mid: Any, normed_2: Any, fc: Any, act: Any, out: Any, last: Any, logits: Any,
+    norms: Any, caches: Any, rows: Any, wanted: Any, stream: Any, normed: Any, qkv: Any, scores: Any,
+    probs: Any, context: Any, attended: Any, mid: Any, normed_2: Any, fc: Any, act: Any, out: Any, last: Any,
+    logits: Any,
 ) -> None:  # fmt: skip
     """Read the rows of `stream[0]`, and write the logits of those that are wanted.
 
@@ -219,10 +240,10 @@ def step(
     matrices  int64 [4 * n_layer + 1, 8], as `product` reads them: c_attn, c_proj, c_fc, c_proj …, head
     biases    float32 [4 * n_layer, widest]
     norms     float32 [2 * n_layer + 1, 2, n_embd]: gain and bias
-    caches    int64 [sequences, 3]: addresses of keys and values [n_layer, n_head, capacity, head_dim], capacity
+    caches    int64 [sequences, 3]: where keys and values are, [n_layer, n_head, capacity, head_dim]; capacity
     rows      int64 [T, 3]: the sequence of each row, its position, and the keys of its sequence
     wanted    int64: rows that get logits
-    stream …  float32 [slots, T, width]; scores and probs [slots, T, n_head, keys]; last, logits [wanted, width]
+    stream …  float32 [slots, T, width]; scores, probs [slots, T, n_head, keys]; last, logits [wanted, width]
 
     Spec: gpt2, qkv, cache, attention_output, residual, mlp, logits.
     """
@@ -252,17 +273,16 @@ def step(
             keys, values, capacity = caches[rows[r, 0]]
             head = slice(h * head_dim, (h + 1) * head_dim)
             at = 4 * head_dim * (layer * n_head + h) * capacity
-            attend(
-                qkv[here, r, head], keys + at, values + at, rows[r, 1] + 1, scales[layer],
-                scores[here, r, h, : rows[r, 2]], probs[here, r, h, : rows[r, 2]], context[here, r, head],
-            )  # fmt: skip
+            n_keys, seen = rows[r, 1] + 1, slice(0, rows[r, 2])
+            match(qkv[here, r, head], keys + at, n_keys, scales[layer], scores[here, r, h, seen])
+            share_out(scores[here, r, h, seen], n_keys, probs[here, r, h, seen])
+            mix(probs[here, r, h, seen], values + at, n_keys, context[here, r, head])
         passed = wait_for_all(size, counter, passed)
         bias = biases[4 * layer + 1]
         _multiplied(member, size, matrices[4 * layer + 1], bias, context[here], attended[here], n_embd)
         passed = wait_for_all(size, counter, passed)
         for r in range(own.start, own.stop):
-            for i in range(n_embd):
-                mid[here, r, i] = stream[here, r, i] + attended[here, r, i]
+            add(stream[here, r], attended[here, r], mid[here, r], n_embd)
             norm = norms[2 * layer + 1]
             layer_norm(mid[here, r], norm[0], norm[1], epsilon, normed_2[here, r])
         passed = wait_for_all(size, counter, passed)
@@ -272,11 +292,12 @@ def step(
         for r in range(n_rows):
             activate(function, fc[here, r], act[here, r], share[0], share[1])
         passed = wait_for_all(size, counter, passed)
-        _multiplied(member, size, matrices[4 * layer + 3], biases[4 * layer + 3], act[here], out[here], n_embd)
+        _multiplied(
+            member, size, matrices[4 * layer + 3], biases[4 * layer + 3], act[here], out[here], n_embd
+        )
         passed = wait_for_all(size, counter, passed)
         for r in range(own.start, own.stop):
-            for i in range(n_embd):
-                stream[after, r, i] = mid[here, r, i] + out[here, r, i]
+            add(mid[here, r], out[here, r], stream[after, r], n_embd)
     passed = wait_for_all(size, counter, passed)
     norm = norms[2 * n_layer]
     for r in range(len(wanted) * member // size, len(wanted) * (member + 1) // size):
@@ -284,12 +305,21 @@ def step(
     passed = wait_for_all(size, counter, passed)
     head = matrices[4 * n_layer]
     product(
-        member, size, head, last.ctypes.data, last.strides[0], len(wanted), logits.ctypes.data, logits.strides[0]
+        member,
+        size,
+        head,
+        last.ctypes.data,
+        last.strides[0],
+        len(wanted),
+        logits.ctypes.data,
+        logits.strides[0],
     )
 
 
 @summed
-def _multiplied(member: int, size: int, matrix: Any, bias: Any, x: Any, y: Any, n_out: int) -> tuple[int, int]:
+def _multiplied(
+    member: int, size: int, matrix: Any, bias: Any, x: Any, y: Any, n_out: int
+) -> tuple[int, int]:
     """Compute this member's outputs of y = x @ matrix + bias for all rows; return the first and the end."""
     product(member, size, matrix, x.ctypes.data, x.strides[0], len(x), y.ctypes.data, y.strides[0])
     pairs = matrix[7] // 2

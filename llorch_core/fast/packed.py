@@ -1,8 +1,8 @@
 """Weights as the kernels read them: panels of 16 outputs, quantised or not, in one run of bytes.
 
-A panel holds 16 outputs for all inputs. The weights of one input for 16 outputs lie side by side; those of 2, 4
-or 8 inputs share 32 bits where they are smaller. So each block of 64 bytes is one vector, and a product reads
-memory from one end to the other.
+A panel holds 16 outputs for all inputs. The weights of one input for 16 outputs lie side by side; those of 2,
+4 or 8 inputs share 32 bits where they are smaller. So each block of 64 bytes is one vector, and a product
+reads memory from one end to the other.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class Packed:
 def pack(weight: Array, kind: str, group: int | None = None) -> Packed:
     """Pack a float32 matrix [n_out, n_in], one row for each output; `group` as in GROUPS.
 
-    bfloat16 rounds to the nearest, ties to even. int8 and int4 divide each group by a scale, so that the largest
-    weight is 127 or 7, and round to the nearest; the scale is a bfloat16 that is not below it.
+    bfloat16 rounds to the nearest, ties to even. int8 and int4 divide each group by a scale, so that the
+    largest weight is 127 or 7, and round to the nearest; the scale is the least bfloat16 that is enough.
     """
     n_out, n_in = weight.shape
     group = (group or GROUPS[kind]) if kind in GROUPS else -(-n_in // PADDED_TO) * PADDED_TO
@@ -73,7 +73,9 @@ def pack(weight: Array, kind: str, group: int | None = None) -> Packed:
     per_word = 32 // BITS[kind]
     words = aligned((panels, width // per_word, LANES), np.uint32)
     scales = aligned((panels, width // group if kind in GROUPS else 0, LANES), np.uint16)
-    step = max(1, 2**22 // (LANES * width))  # panels at a time, so that nothing as large as the matrix is made
+    step = max(
+        1, 2**22 // (LANES * width)
+    )  # panels at a time, so that nothing as large as the matrix is made
     for start in range(0, panels, step):
         end = min(start + step, panels)
         part = np.zeros(((end - start) * LANES, width), np.float32)
@@ -98,7 +100,9 @@ def _joined(values: NDArray[Any], width: int) -> NDArray[np.uint32]:
     """Put neighbours of `width` bits into words of 32, the first one lowest."""
     mask, per_word = np.uint32(2**width - 1), 32 // width
     parts = values.astype(np.uint32).reshape(len(values), -1, per_word) & mask
-    return np.bitwise_or.reduce(parts << (np.arange(per_word, dtype=np.uint32) * np.uint32(width)), axis=2)
+    ups = np.arange(per_word, dtype=np.uint32) * np.uint32(width)
+    joined: NDArray[np.uint32] = np.bitwise_or.reduce(parts << ups, axis=2)
+    return joined
 
 
 def _decoded(words: NDArray[np.uint32], kind: str) -> Array:
@@ -136,4 +140,5 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     room = np.empty(size + 64, np.uint8)
     start = -room.ctypes.data % 64
-    return room[start : start + size].view(dtype).reshape(shape)
+    part: NDArray[Any] = room[start : start + size].view(dtype).reshape(shape)
+    return part

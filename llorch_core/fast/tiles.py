@@ -1,8 +1,8 @@
 """The inner product of packed weights with rows of activations, in LLVM's own vectors.
 
-NumPy has no such product, and loops that LLVM is left to vectorise reach a fifth of the memory's speed. A tile is
-two panels of 16 outputs for 1, 2, 4 or 8 rows: each vector of weights is read and decoded once, and multiplied
-with all of the rows. Vectors of 16 float32 are what AVX-512 has; LLVM splits them where registers are shorter.
+NumPy has no such product, and loops that LLVM is left to vectorise reach a fifth of the memory's speed. A
+tile is two panels of 16 outputs for 1, 2, 4 or 8 rows: each vector of weights is read and decoded once, and
+multiplied with all of the rows. A vector has 16 float32, as in AVX-512; LLVM splits it elsewhere.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def k_in_a_turn(kind: str) -> int:
     return WEIGHTS_IN_64_BYTES[kind] // LANES * UNROLLED[kind]
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def multiply(
     typingctx: Any, kind: Any, rows: Any, w: Any, w_panel: Any, s: Any, s_panel: Any, groups: Any, turns: Any,
     x: Any, x_row: Any, y: Any, y_row: Any,
 ) -> Any:  # fmt: skip
-    """Write two panels of y = x @ w for some rows. All arguments are int64: numbers, addresses, strides in bytes.
+    """Write two panels of y = x @ w for some rows. Arguments are int64: numbers, addresses, strides in bytes.
 
     kind     index of KINDS
     rows     one of ROWS

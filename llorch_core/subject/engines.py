@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from llorch_core.subject.foreign import ForeignEngine
 
 KINDS = (
-    "numpy, spec, spec:COMPONENT.MISTAKE, transformers, transformers:DTYPE, python:MODULE:CLASS, "
+    "numpy, fast, fast:PRECISION, spec, spec:COMPONENT.MISTAKE, transformers, transformers:DTYPE, "
+    "python:MODULE:CLASS, "
     "'command: PROGRAM {model} {ids} {dump}', or dump:FILE"
 )
 
@@ -42,6 +43,10 @@ def put_on_trial(
         )
     if engine == "numpy":
         return NumpyEngine(model)
+    if kind == "fast":
+        from llorch_core.subject.fast_engine import FastEngine
+
+        return FastEngine(model, rest or "float32")
     if kind == "spec" and (not rest or set(rest.split(" + ")) <= set(load_specs().mistake_ids())):
         return engine_of_specs(load_specs(), NumpyEngine(model).folder, rest or None)
     if kind == "transformers":

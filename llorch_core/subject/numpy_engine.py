@@ -41,7 +41,7 @@ class NumpyEngine:
         self, name: str, inputs: Mapping[str, Array], config: Named, layer: int, sizes: Mapping[str, int]
     ) -> dict[str, Array]:
         settings = {**config, **sizes, "layer": layer}
-        return COMPONENTS[name]({key: _as_engine(key, value) for key, value in inputs.items()}, settings)
+        return COMPONENTS[name]({key: as_engine(key, value) for key, value in inputs.items()}, settings)
 
     def behaviour(self, name: str) -> Any:
         """Return the part of the engine that a spec of data and policies is about."""
@@ -83,7 +83,7 @@ class NumpyEngine:
         return self.model.forward(ids, caches, "last")
 
 
-def _as_engine(name: str, value: Array) -> Any:
+def as_engine(name: str, value: Array) -> Any:
     """float32 arrays, as the engine has them; ids and counts are whole numbers."""
     if name in ("ids", "previous", "lengths"):
         return np.asarray(value, np.int64)
