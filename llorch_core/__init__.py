@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llorch_core.engine.errors import ModelError, UsageError
-    from llorch_core.engine.model import Completion, Model, load
+    from llorch_core.engine.model import Completion, Model
     from llorch_core.engine.sampling import Sampling
+    from llorch_core.fast.choose import load
 
 _HOMES = {
-    "load": "model",
-    "Model": "model",
-    "Completion": "model",
-    "Sampling": "sampling",
-    "ModelError": "errors",
-    "UsageError": "errors",
+    "load": "fast.choose",
+    "Model": "engine.model",
+    "Completion": "engine.model",
+    "Sampling": "engine.sampling",
+    "ModelError": "engine.errors",
+    "UsageError": "engine.errors",
 }
 __all__ = ["Completion", "Model", "ModelError", "Sampling", "UsageError", "load"]
 
@@ -31,4 +32,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"llorch_core.engine.{_HOMES[name]}"), name)
+    return getattr(import_module(f"llorch_core.{_HOMES[name]}"), name)

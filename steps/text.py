@@ -379,6 +379,70 @@ def continued_as_batch(context, count, seed):
     measure_continuations(context, [each.ids for each in context.alone])
 
 
+@when("they are continued by {a:d}, {b:d} and {c:d} tokens with seed {seed:d}, {at_once} at a time and alone")
+def continued_by_turns(context, a, b, c, seed, at_once):
+    context.session.needs_positions(max(map(len, context.prompts)) + max(a, b, c) - 1)
+    sampling = Sampling(temperature=LOOSE, seed=seed)
+    part, pairs = loop(context), list(zip(context.prompts, (a, b, c), strict=True))
+    at_once = {"one": 1, "two": 2}[at_once]
+    with context.session.trial():
+        context.batch = part.by_turns(pairs, at_once, sampling)
+        context.alone = [
+            part.complete(prompt, sampling=sampling, max_tokens=count, stop_at_end_of_text=False)
+            for prompt, count in pairs
+        ]
+    lengths = {len(each) for each in context.prompts}
+    context.session.facts(sequences=len(context.prompts), lengths=len(lengths))
+    measure_continuations(context, [each.ids for each in context.alone])
+
+
+class Drafts:
+    """Drafts `length` ids of a text that is known: the first `right` as they are, the others wrong."""
+
+    def __init__(self, text, length, right, n_vocab):
+        self.text, self.length, self.right, self.n_vocab = text, length, right, n_vocab
+        self.drafted_right = self.drafted_wrong = 0
+
+    def draft(self, ids, most):
+        known = self.text[len(ids) :][: min(self.length, most)]
+        self.drafted_right += len(known[: self.right])
+        self.drafted_wrong += len(known[self.right :])
+        return [*known[: self.right], *((i + 1) % self.n_vocab for i in known[self.right :])]
+
+    def learn(self, n_drafted, n_made, seconds):
+        pass
+
+
+@when(
+    "it is continued greedily by {count:d} tokens, "
+    "with drafts of {length:d} ids of which the first {right:d} are right"
+)
+def continued_with_drafts(context, count, length, right):
+    measure_request(context, count)
+    with context.session.trial():
+        context.before = (
+            loop(context)
+            .complete(
+                context.prompt,
+                sampling=Sampling(temperature=0.0),
+                max_tokens=count,
+                stop_at_end_of_text=False,
+            )
+            .ids
+        )
+    n_vocab = context.session.subject.config["n_vocab"]
+    drafts = Drafts([*context.prompt, *context.before], length, right, n_vocab)
+    with context.session.trial():
+        context.done = loop(context).drafted(context.prompt, count, drafts)
+    context.session.facts(drafted_right=drafts.drafted_right, drafted_wrong=drafts.drafted_wrong)
+    measure_continuations(context, [context.before])
+
+
+@then("its ids are those that are added without drafts")
+def same_as_without_drafts(context):
+    context.session.note([compare("ids", context.done.ids, context.before)])
+
+
 @then("each gets the ids in the batch that it gets alone")
 def as_alone(context):
     pairs = zip(context.batch, context.alone, strict=True)

@@ -22,6 +22,23 @@ Feature: Continuing a prompt
     When they are continued by 6 tokens with seed 5, in a batch and alone
     Then each gets the ids in the batch that it gets alone
 
+  @generation.batch_as_alone
+  Scenario: One of three prompts joins where another has ended
+    Given prompts of 4, 2 and 3 ids
+    When they are continued by 6, 3 and 5 tokens with seed 5, two at a time and alone
+    Then each gets the ids in the batch that it gets alone
+
+  @generation.speculation_changes_nothing
+  Scenario Outline: Of every 3 ids that are drafted the first <count> are right
+    Given a prompt of 4 ids
+    When it is continued greedily by 8 tokens, with drafts of 3 ids of which the first <count> are right
+    Then its ids are those that are added without drafts
+
+    Examples:
+      | count |
+      | 1     |
+      | 2     |
+
   @generation.as_many_as_asked
   Scenario Outline: A prompt is continued by <count> tokens
     Given a prompt of 4 ids

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 @click.command(epilog='Example: llorch generate "To be, or not to be" --max-tokens 60 --seed 7')
 @click.argument("prompt", required=False)
 @click.option("--model", type=click.Path(path_type=Path), help="Model folder; default: the embedded model.")
+@click.option("--backend", default="auto", show_default=True, help="auto, numpy, or fast (compiled kernels).")
+@click.option(
+    "--precision",
+    default="auto",
+    show_default=True,
+    help="Of the weights: auto, float32, bfloat16, int8 or int4; other than float32 takes --backend fast.",
+)
 @click.option(
     "--max-tokens", type=int, help="Most tokens to add; default: 128, or as many as there is room for."
 )
@@ -39,11 +46,34 @@ if TYPE_CHECKING:
 )
 @click.option("--special", is_flag=True, help="Read <|endoftext|> in the prompt as the token, not as text.")
 @click.option(
+    "--speculate",
+    type=int,
+    metavar="N",
+    help="At temperature 0, draft up to N tokens from what came before, and check them at once; "
+    "the text is the same.",
+)
+@click.option("--no-speculate", "speculate", flag_value=0, type=int, help="Draft nothing; the default.")
+@click.option(
+    "--batch",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help='Continue every line of FILE, {"prompt": "..."} or {"ids": [...]}, with settings of its own.',
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="With --batch: where results go, one line each as it ends. Run again, it goes on where it stopped.",
+)
+@click.option("--batch-size", type=int, help="Prompts at a time; default: up to 32, as memory allows.")
+@click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object when all is done, instead of the text."
 )
 def command(
     prompt: str | None,
     model: Path | None,
+    backend: str,
+    precision: str,
     max_tokens: int | None,
     temperature: float,
     top_k: int,
@@ -53,25 +83,38 @@ def command(
     stop: tuple[str, ...],
     ids: bool,
     special: bool,
+    speculate: int | None,
+    batch: Path | None,
+    output: Path | None,
+    batch_size: int | None,
     as_json: bool,
 ) -> int:
     """Continue a text with a GPT-2.
 
     PROMPT is the text to continue; without it, or as "-", it is read from standard input. The text
-    appears as it is produced. On a terminal the prompt is shown before it.
+    appears as it is produced. On a terminal the prompt is shown before it. With --batch, many prompts
+    are continued at a time.
     """
-    from llorch_core.engine.model import load
     from llorch_core.engine.sampling import Sampler, Sampling
+    from llorch_core.fast.choose import load
 
     settings = Sampling(temperature, top_k, top_p, repetition_penalty, seed)
+    check_batch(batch, output, batch_size, prompt, ids)
+    if batch and output:
+        from llorch_core.cli import generate_batch
+
+        gpt2 = load(model, backend, precision)
+        draft = gpt2.default_draft if speculate is None else speculate
+        common = generate_batch.Settings(settings, max_tokens, stop, special, draft)
+        return generate_batch.run(gpt2, batch, output, common, batch_size, as_json)
     settings = replace(
         settings, seed=Sampler(settings).seed
     )  # a fresh one is told, so that it can be asked for
     text = read_prompt(prompt)
-    gpt2 = load(model)
+    gpt2 = load(model, backend, precision)
     prompt_ids = parse_ids(text) if ids else gpt2.encode(text, allow_special=special)
     started = time.monotonic()
-    pieces = gpt2.stream(prompt_ids, settings, max_tokens, stop)
+    pieces = gpt2.stream(prompt_ids, settings, max_tokens, stop, speculate=speculate)
     if not as_json and sys.stdout.isatty():
         click.secho(text, bold=True, nl=False)
     made = []
@@ -99,6 +142,33 @@ def command(
         note = f"{count} tokens, {speed:,.0f} a second, ended by {reason}, seed {settings.seed}"
         click.secho(note, dim=True, err=True)
     return 0
+
+
+def check_batch(
+    batch: Path | None, output: Path | None, batch_size: int | None, prompt: str | None, ids: bool
+) -> None:
+    """Raise UsageError where options contradict each other."""
+    from llorch_core.engine.errors import UsageError
+
+    if batch is None:
+        if output is not None or batch_size is not None:
+            option = "-o" if output is not None else "--batch-size"
+            raise UsageError(
+                f"{option} is of a batch, and there is none (wanted --batch FILE).\n"
+                "A single text goes to standard output."
+            )
+        return
+    if prompt is not None or ids:
+        raise UsageError(
+            "a prompt or --ids is given, and --batch too (wanted one of them).\n"
+            'In a batch each line is a prompt: {"prompt": "..."} or {"ids": [...]}.'
+        )
+    if output is None:
+        raise UsageError("--batch has nowhere to write (wanted -o FILE).\nName a file for the results.")
+    if batch_size is not None and batch_size < 1:
+        raise UsageError(f"--batch-size is {batch_size} (wanted 1 or more).\nLeave it out to have it chosen.")
+    if output.exists() and batch.exists() and output.samefile(batch):
+        raise UsageError(f"{output} is the file of prompts (wanted another file).\nChange -o.")
 
 
 def read_prompt(prompt: str | None) -> str:

@@ -36,6 +36,8 @@ COLOURS = {
 @click.command(epilog="Example: llorch verify --model path/to/gpt2 --component layer_norm")
 @click.option("--model", type=click.Path(path_type=Path), help="Model folder; default: the embedded model.")
 @click.option("--engine", default="numpy", show_default=True, help=f"{KINDS}.")
+@click.option("--backend", help="numpy or fast: short for --engine with llorch's own engine.")
+@click.option("--precision", help="Of the fast backend's weights: float32, bfloat16, int8 or int4.")
 @click.option("--timeout", default=120.0, show_default=True, help="Seconds for one reading of a program.")
 @click.option("--names", help="How a program or a dump names its checkpoints, if not as llorch does.")
 @click.option("--component", help="Only the rules of this component, such as layer_norm.")
@@ -45,6 +47,8 @@ COLOURS = {
 def command(
     model: Path | None,
     engine: str,
+    backend: str | None,
+    precision: str | None,
     timeout: float,
     names: str | None,
     component: str | None,
@@ -63,6 +67,8 @@ def command(
     mistake, `llorch trace` and `llorch gate` read it.
     """
     started = time.monotonic()
+    if backend or precision:
+        engine = own_engine(engine, backend, precision)
     spec = load_specs()
     parts = [part.id for part in spec.parts()]
     if component is not None and component not in parts:
@@ -98,6 +104,22 @@ def command(
         if proof:
             click.echo(f"the proof is in {proof}/: llorch trace --proof {proof}, or open {proof}/report.html")
     return code
+
+
+def own_engine(engine: str, backend: str | None, precision: str | None) -> str:
+    """Return the name of llorch's own engine with that backend and precision, as --engine has it."""
+    if engine != "numpy":
+        raise UsageError(
+            f"--engine is {engine}, and --backend and --precision are of llorch's own.\nLeave them out."
+        )
+    if backend in (None, "fast") and (backend or precision != "float32"):
+        return f"fast:{precision}" if precision else "fast"
+    if backend in (None, "numpy") and precision in (None, "float32"):
+        return "numpy"
+    raise UsageError(
+        f"there is no backend {backend} with {precision or 'float32'} weights (wanted numpy with float32, or "
+        "fast with float32, bfloat16, int8 or int4)."
+    )
 
 
 def exit_code(found: list[Verdict], ran: int, total: int) -> int:

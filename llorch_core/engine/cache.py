@@ -56,5 +56,5 @@ class KVCache:
         return self._keys[layer, :, : self.n_past], self._values[layer, :, : self.n_past]
 
     def addresses(self) -> tuple[int, int, int]:
-        """Return where keys and values begin, each float32 (n_layer, n_head, capacity, head_dim); capacity."""
+        """Return where keys and values begin, each (n_layer, n_head, capacity, head_dim), and capacity."""
         return self._keys.ctypes.data, self._values.ctypes.data, self.capacity

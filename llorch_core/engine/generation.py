@@ -1,11 +1,12 @@
-"""The generation loop: read the prompts, then choose token after token for every sequence that goes on.
+"""The generation loop: sequences join, get token after token, and leave when they end.
 
 Spec: generation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,13 +16,15 @@ from llorch_core.engine.cache import KVCache
 from llorch_core.engine.config import Config
 from llorch_core.engine.errors import UsageError
 from llorch_core.engine.gpt2 import Forward
-from llorch_core.engine.layers import Ids
+from llorch_core.engine.layers import Array, Ids
 from llorch_core.engine.sampling import Sampler
+from llorch_core.engine.speculation import Drafter, close, drafter
 from llorch_core.engine.stream import TextStream
 from llorch_core.engine.tokenizer import Tokenizer
 
 FinishReason = Literal["stop", "length"]
 DEFAULT_MAX_TOKENS = 128
+PREFILL = 512  # no prompt joins a forward call that reads as many ids already: activations stay small
 
 
 @dataclass(frozen=True)
@@ -40,36 +43,93 @@ class Piece:
     finish_reason: FinishReason | None
 
 
+@dataclass(frozen=True)
+class Request:
+    """A prompt, and how it is continued.
+
+    prompt               int64 (T,)
+    sampler              chooses its tokens, and those of no other prompt
+    max_tokens           most tokens that are added; None for 128, or as many as there is room for
+    stop                 strings that end the text
+    stop_at_end_of_text  whether the token eos_token_id ends it
+    drafter              guesses tokens, which are then checked several at once; None for one a step
+    """
+
+    prompt: Ids
+    sampler: Sampler
+    max_tokens: int | None = None
+    stop: Sequence[str] = ()
+    stop_at_end_of_text: bool = True
+    drafter: Drafter | None = None
+
+
 class _Running:
     """A sequence that is not finished: its ids, its cache, and how its next token is chosen."""
 
-    def __init__(
-        self,
-        index: int,
-        prompt: Ids,
-        cache: KVCache,
-        sampler: Sampler,
-        text: TextStream | None,
-        max_tokens: int,
-    ) -> None:
-        self.index, self.cache, self.sampler, self.text = index, cache, sampler, text
-        self.chunk = prompt  # what the model has not read yet
-        self.ids = prompt.tolist()
-        self.left = max_tokens
+    def __init__(self, index: int, request: Request, config: Config, tokenizer: Tokenizer | None) -> None:
+        self.index, self.sampler, self.drafter = index, request.sampler, request.drafter
+        self.left = check_request(request, config, tokenizer)
+        self.chunk = request.prompt  # what the model has not read yet
+        self.ids: list[int] = request.prompt.tolist()
+        self.cache = KVCache(config.n_layer, config.n_head, config.head_dim, len(self.ids) + self.left - 1)
+        self.n_plain = 0  # positions that were read as without drafts, to the bit
+        self.text = TextStream(tokenizer.token_bytes, request.stop) if tokenizer else None
+        self.end_of_text = config.eos_token_id if request.stop_at_end_of_text else None
+        self.finished = False
 
-    def take(self, token: int, eos_token_id: int | None) -> Piece:
+    def choose(self, row: Array) -> Piece:
+        """Choose the next token by its logits, and add it."""
+        return self.take(self.sampler.choose(row, self.ids))
+
+    def take(self, token: int) -> Piece:
         """Add the token that was chosen, or finish."""
-        if token == eos_token_id:
-            return Piece(self.index, None, self.text.finish() if self.text else "", "stop")
+        if token == self.end_of_text:
+            return self._piece(None, self.text.finish() if self.text else "", "stop")
         self.ids.append(token)
         self.chunk = np.array([token], np.int64)
         self.left -= 1
         text = self.text.push(token) if self.text else ""
         if self.text and self.text.stopped:
-            return Piece(self.index, token, text, "stop")
+            return self._piece(token, text, "stop")
         if self.left == 0:
-            return Piece(self.index, token, text + (self.text.finish() if self.text else ""), "length")
-        return Piece(self.index, token, text, None)
+            return self._piece(token, text + (self.text.finish() if self.text else ""), "length")
+        return self._piece(token, text, None)
+
+    def _piece(self, token: int | None, text: str, reason: FinishReason | None) -> Piece:
+        self.finished = reason is not None
+        return Piece(self.index, token, text, reason)
+
+    def step(self, forward: Forward, drafter: Drafter) -> list[Piece]:
+        """Draft, read the draft in one forward call, and keep what of it the model would have chosen."""
+        started = time.perf_counter()
+        plain, prompt_read = self.n_plain == self.cache.n_past, self.cache.n_past > 0
+        draft = drafter.draft(self.ids, self.left - 1) if prompt_read else []
+        chunk = np.append(self.chunk, np.array(draft, np.int64))
+        rows = forward([chunk], [self.cache], "all" if draft else "last")
+        if plain and not draft:
+            self.n_plain = self.cache.n_past
+        made: list[Piece] = []
+        for row, drafted in zip(rows, [*draft, None], strict=True):
+            token = self.sampler.choose(row, self.ids)
+            unsure = self.n_plain < self.cache.n_past and close(row)
+            if unsure:
+                token = self.sampler.choose(self._read_again(forward), self.ids)
+            made.append(self.take(token))
+            if unsure or token != drafted or self.finished:
+                break
+        self.cache.forget(max(0, self.cache.n_past - len(self.ids) + 1))  # all but the last id are read
+        if prompt_read:
+            drafter.learn(len(draft), len(made), time.perf_counter() - started)
+        return made
+
+    def _read_again(self, forward: Forward) -> Array:
+        """Read what was read several at once again, one by one: each bit is the one without drafts."""
+        self.cache.forget(self.cache.n_past - self.n_plain)
+        for i in self.ids[self.n_plain :]:
+            rows = forward([np.array([i], np.int64)], [self.cache], "last")
+        self.n_plain = self.cache.n_past
+        row: Array = rows[0]
+        return row
 
 
 def generate(
@@ -81,6 +141,8 @@ def generate(
     max_tokens: int | None = None,
     stop: Sequence[str] = (),
     stop_at_end_of_text: bool = True,
+    speculate: int = 0,
+    batch_size: int | None = None,
 ) -> Iterator[Piece]:
     """Continue every prompt; yields pieces as they are produced, each step in the order of the prompts.
 
@@ -89,37 +151,77 @@ def generate(
     samplers    one for each prompt
     max_tokens  most tokens that are added; None for 128, or as many as there is room for
     stop        strings that end the text
+    speculate   most ids to draft at once, where tokens are not drawn; 0 for none
+    batch_size  most prompts at a time; None for all of them
 
     Raises UsageError before any work where a prompt is empty, holds an unknown id, or does not fit.
     """
-    if stop and tokenizer is None:
-        raise UsageError("stop strings need text, and this model has no tokenizer.\nLeave them out.")
-    limits = [_check_prompt(prompt, config, max_tokens) for prompt in prompts]
-    eos = config.eos_token_id if stop_at_end_of_text else None
-    running = [
-        _Running(
-            index=i,
-            prompt=prompt,
-            cache=KVCache(config.n_layer, config.n_head, config.head_dim, len(prompt) + limit - 1),
-            sampler=sampler,
-            text=TextStream(tokenizer.token_bytes, stop) if tokenizer else None,
-            max_tokens=limit,
-        )
-        for i, (prompt, sampler, limit) in enumerate(zip(prompts, samplers, limits, strict=True))
+    requests = [
+        Request(prompt, sampler, max_tokens, stop, stop_at_end_of_text, drafter(speculate, sampler.sampling))
+        for prompt, sampler in zip(prompts, samplers, strict=True)
     ]
-    return _loop(forward, running, eos)
+    for request in requests:
+        check_request(request, config, tokenizer)
+    at_once = max(1, len(requests)) if batch_size is None else batch_size
+    return run(forward, config, tokenizer, requests, at_once)
 
 
-def _loop(forward: Forward, running: list[_Running], eos: int | None) -> Iterator[Piece]:
-    while running:
-        logits = forward([s.chunk for s in running], [s.cache for s in running], "last")
-        going_on = []
-        for sequence, row in zip(running, logits, strict=True):
-            piece = sequence.take(sequence.sampler.choose(row, sequence.ids), eos)
-            yield piece
-            if piece.finish_reason is None:
-                going_on.append(sequence)
-        running = going_on
+def run(
+    forward: Forward,
+    config: Config,
+    tokenizer: Tokenizer | None,
+    requests: Iterable[Request],
+    batch_size: int,
+) -> Iterator[Piece]:
+    """Continue every request, `batch_size` at a time: as one ends, the next one joins.
+
+    A prompt is read in the same forward call in which others get their next token. The requests are
+    asked for one by one, when there is room. Where one runs alone, what its drafter guesses is checked.
+
+    Raises UsageError for a batch size below 1; and where a request cannot be done, when it joins: hold
+    requests against `check_request` before.
+    """
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+        raise UsageError(
+            f"the batch size is {batch_size!r} (wanted a whole number from 1 up).\n"
+            "It says how many prompts are continued at a time."
+        )
+    return _loop(forward, config, tokenizer, enumerate(requests), batch_size)
+
+
+def _loop(
+    forward: Forward,
+    config: Config,
+    tokenizer: Tokenizer | None,
+    waiting: Iterator[tuple[int, Request]],
+    batch_size: int,
+) -> Iterator[Piece]:
+    running: list[_Running] = []
+    while True:
+        while len(running) < batch_size and sum(len(s.chunk) for s in running) < PREFILL:
+            if (next_one := next(waiting, None)) is None:
+                break
+            running.append(_Running(*next_one, config, tokenizer))
+        if not running:
+            return
+        alone = running[0]
+        if len(running) == 1 and alone.drafter:
+            yield from alone.step(forward, alone.drafter)
+        else:
+            logits = forward([s.chunk for s in running], [s.cache for s in running], "last")
+            for sequence, row in zip(running, logits, strict=True):
+                sequence.n_plain = sequence.cache.n_past
+                yield sequence.choose(row)
+        running = [sequence for sequence in running if not sequence.finished]
+
+
+def check_request(request: Request, config: Config, tokenizer: Tokenizer | None) -> int:
+    """Return how many tokens may follow the prompt. Raises UsageError for what cannot be done."""
+    if request.stop and tokenizer is None:
+        raise UsageError("stop strings need text, and this model has no tokenizer.\nLeave them out.")
+    if tokenizer:
+        TextStream(tokenizer.token_bytes, request.stop)
+    return _check_prompt(request.prompt, config, request.max_tokens)
 
 
 def check_ids(ids: Ids, config: Config) -> None:

@@ -19,6 +19,8 @@ Observer = Callable[[int, str, Array | Ids], None]
 
 Rows = Literal["all", "last"]
 
+QUERIES = 128  # of a sequence that are matched at a time, each with the keys up to the last of them
+
 
 class Forward(Protocol):
     """The forward pass of a model that is loaded, whatever computes it; see `forward` below."""
@@ -63,19 +65,27 @@ def forward(
             for sequence, span in enumerate(spans):
                 observer(sequence, name, x[span].copy())
 
+    n_seen = max(cache.n_past + length for cache, length in zip(caches, lengths, strict=True))
+    room = Buffers(config, sum(lengths), min(max(lengths), QUERIES) * n_seen)
     ids = np.concatenate(chunks)
     places = np.concatenate([layers.positions(c.n_past, t) for c, t in zip(caches, lengths, strict=True)])
     show("ids", ids)
     x = layers.embedding(ids, places, weights.wte, weights.wpe)  # [T, n_embd]
     show("embed", x)
     for n, block in enumerate(weights.h):
-        normed = layers.layer_norm(x, block.ln_1.weight, block.ln_1.bias, config.layer_norm_epsilon)
+        normed = layers.layer_norm(
+            x, block.ln_1.weight, block.ln_1.bias, config.layer_norm_epsilon, out=room.normed
+        )
         show(f"h.{n}.ln_1", normed)
-        x = layers.residual(x, attention(block, config, n, normed, spans, caches, show, observer))
+        branch = attention(block, config, n, normed, spans, caches, show, observer, room)
+        x = layers.residual(x, branch, out=x)
         show(f"h.{n}.mid", x)
-        normed = layers.layer_norm(x, block.ln_2.weight, block.ln_2.bias, config.layer_norm_epsilon)
+        normed = layers.layer_norm(
+            x, block.ln_2.weight, block.ln_2.bias, config.layer_norm_epsilon, out=room.normed
+        )
         show(f"h.{n}.ln_2", normed)
-        x = layers.residual(x, mlp(block.mlp, config.activation_function, n, normed, show))
+        branch = mlp(block.mlp, config.activation_function, n, normed, show, room.fc, room.branch)
+        x = layers.residual(x, branch, out=x)
         show(f"h.{n}.out", x)
     for cache, length in zip(caches, lengths, strict=True):
         cache.advance(length)
@@ -89,6 +99,27 @@ def forward(
     return logits
 
 
+class Buffers:
+    """What every block computes in its turn, in memory that is allocated once a call.
+
+    n_new    new positions, of all sequences together
+    n_pairs  most queries and keys that are matched at a time
+    """
+
+    def __init__(self, config: Config, n_new: int, n_pairs: int) -> None:
+        n_embd = config.n_embd
+        self.normed = np.empty((n_new, n_embd), np.float32)
+        self.qkv = np.empty((n_new, 3 * n_embd), np.float32)
+        self.scores = np.empty(config.n_head * n_pairs, np.float32)
+        self.context = np.empty((n_new, n_embd), np.float32)
+        self.fc = np.empty((n_new, config.n_inner), np.float32)
+        self.branch = np.empty((n_new, n_embd), np.float32)  # what attention or MLP adds to the stream
+
+    def scores_of(self, n_head: int, n_new: int, n_seen: int) -> Array:
+        """Return room for scores (n_head, n_new, n_seen), without a gap between them."""
+        return self.scores[: n_head * n_new * n_seen].reshape(n_head, n_new, n_seen)
+
+
 def attention(
     block: Block,
     config: Config,
@@ -98,42 +129,91 @@ def attention(
     caches: Sequence[KVCache],
     show: Callable[[str, Array], None],
     observer: Observer | None,
+    room: Buffers,
 ) -> Array:
     """Let each new position of x (T, n_embd) gather from the positions of its own sequence.
 
-    Returns (T, n_embd), to be added to the residual stream.
+    Returns (T, n_embd), to be added to the residual stream: a buffer of `room`.
     """
     c_attn, c_proj = block.attn.c_attn, block.attn.c_proj
-    q, k, v = layers.qkv(x, c_attn.weight, c_attn.bias, config.n_head)  # each [n_head, T, head_dim]
+    q, k, v = layers.qkv(x, c_attn.weight, c_attn.bias, config.n_head, out=room.qkv)  # [n_head, T, head_dim]
     scale = layers.attention_scale(
         config.head_dim, n, config.scale_attn_weights, config.scale_attn_by_inverse_layer_idx
     )
-    context = np.empty_like(x)
     for sequence, (span, cache) in enumerate(zip(spans, caches, strict=True)):
         keys, values = cache.extend(n, k[:, span], v[:, span])  # [n_head, S, head_dim]
-        scores = layers.attention_scores(q[:, span], keys, scale)  # [n_head, T, S]
-        probs = layers.attention_weights(scores)
-        context[span] = layers.attention_context(probs, values)
-        if observer is not None:
+        shown = None if observer is None else _unseen(q[:, span], keys)
+        attend(q[:, span], keys, values, scale, room, room.context[span], shown)
+        if observer is not None and shown is not None:
             parts = {"q": q[:, span], "k": k[:, span], "v": v[:, span], "keys": keys, "values": values}
-            for name, part in {**parts, "scores": scores, "probs": probs}.items():
+            for name, part in {**parts, **shown}.items():
                 observer(sequence, f"h.{n}.attn.{name}", part.copy())
-    show(f"h.{n}.attn.context", context)
-    out = layers.projection(context, c_proj.weight, c_proj.bias)
+    show(f"h.{n}.attn.context", room.context)
+    out = layers.projection(room.context, c_proj.weight, c_proj.bias, out=room.branch)
     show(f"h.{n}.attn.out", out)
     return out
 
 
-def mlp(weights: MLP, function: str, n: int, x: Array, show: Callable[[str, Array], None]) -> Array:
+def attend(
+    q: Array,
+    keys: Array,
+    values: Array,
+    scale: float,
+    room: Buffers,
+    context: Array,
+    shown: dict[str, Array] | None,
+) -> None:
+    """Gather the context of each query of one sequence, a few queries at a time.
+
+    q             (n_head, T, head_dim)
+    keys, values  (n_head, S, head_dim)
+    context       (T, n_embd), written
+    shown         scores and probs (n_head, T, S), written where there are some
+
+    Keys that all of the queries at hand are too early for are not matched with them: half of all
+    the scores of a long prompt.
+    """
+    n_head, n_new, _ = q.shape
+    n_past = keys.shape[1] - n_new
+    for rows in layers.spans(n_new, QUERIES):
+        seen = slice(0, n_past + rows.stop)
+        place = room.scores_of(n_head, rows.stop - rows.start, seen.stop)
+        scores = layers.attention_scores(q[:, rows], keys[:, seen], scale, out=place)
+        if shown:
+            shown["scores"][:, rows, seen] = scores
+        probs = layers.attention_weights(scores, out=place)
+        if shown:
+            shown["probs"][:, rows, seen] = probs
+        layers.attention_context(probs, values[:, seen], out=context[rows])
+
+
+def _unseen(q: Array, keys: Array) -> dict[str, Array]:
+    """Return scores and probs as they are where every key is hidden."""
+    shape = (*q.shape[:2], keys.shape[1])
+    return {"scores": np.full(shape, -np.inf, np.float32), "probs": np.zeros(shape, np.float32)}
+
+
+def mlp(
+    weights: MLP,
+    function: str,
+    n: int,
+    x: Array,
+    show: Callable[[str, Array], None],
+    fc: Array | None = None,
+    out: Array | None = None,
+) -> Array:
     """Widen x (T, n_embd) to n_inner, bend it, and narrow it again; to be added to the stream.
 
     function  name of the activation
+    fc        (T, n_inner), where the wide rows go
+    out       (T, n_embd), where the result goes
+
     Spec: mlp.
     """
-    fc = layers.projection(x, weights.c_fc.weight, weights.c_fc.bias)  # [T, n_inner]
+    fc = layers.projection(x, weights.c_fc.weight, weights.c_fc.bias, out=fc)  # [T, n_inner]
     show(f"h.{n}.mlp.fc", fc)
-    act = layers.activation(fc, function)
+    act = layers.activation(fc, function, out=fc)
     show(f"h.{n}.mlp.act", act)
-    out = layers.projection(act, weights.c_proj.weight, weights.c_proj.bias)
+    out = layers.projection(act, weights.c_proj.weight, weights.c_proj.bias, out=out)
     show(f"h.{n}.mlp.out", out)
     return out

@@ -2,13 +2,14 @@
 
 Shapes: T new positions, S all positions seen, n_embd = n_head * head_dim. A function of the same
 name as a spec in `specs/components` computes that spec's equations, and the forward pass calls
-nothing else: what the features hold is what generates.
+nothing else: what the features hold is what generates. `out` is where the result goes, as in NumPy, and
+a new array where there is none; it may be the input only where a function says so.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,19 @@ Array = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
 
+ROWS_IN_CACHE = (
+    32  # rows of n_inner numbers that fit the L2 cache together with what an activation makes of them
+)
+
+
 def positions(n_past: int, n_new: int) -> Ids:
     """Return int64 [n_new]: the places of new tokens that follow `n_past` tokens already seen."""
     return np.arange(n_past, n_past + n_new)
+
+
+def spans(n: int, most: int) -> Iterator[slice]:
+    """Yield slices that cover 0 to n in order, of `most` and at the end of what is left."""
+    return (slice(begin, min(begin + most, n)) for begin in range(0, n, most))
 
 
 def embedding(ids: Ids, places: Ids, wte: Array, wpe: Array) -> Array:
@@ -37,7 +48,7 @@ def embedding(ids: Ids, places: Ids, wte: Array, wpe: Array) -> Array:
     return x
 
 
-def layer_norm(x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
+def layer_norm(x: Array, weight: Array, bias: Array, epsilon: float, out: Array | None = None) -> Array:
     """Shift each position to mean 0, scale it to variance 1, apply gain and bias.
 
     x        (..., n_embd)  residual stream
@@ -48,8 +59,10 @@ def layer_norm(x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
     Returns an array of the shape and dtype of x.
     Spec: layer_norm. Source: Ba, Kiros and Hinton 2016, equation 3.
     """
-    centred: Array = x - x.mean(axis=-1, keepdims=True)  # two passes: E[x²] - E[x]² cancels in float32
-    variance = np.mean(centred * centred, axis=-1, keepdims=True)  # over n_embd, not n_embd - 1
+    n_embd = x.shape[-1]
+    mean = x.sum(axis=-1, keepdims=True) / n_embd
+    centred: Array = np.subtract(x, mean, out=out)  # two passes: E[x²] - E[x]² cancels in float32
+    variance = np.vecdot(centred, centred)[..., None] / n_embd  # not n_embd - 1
     centred /= np.sqrt(variance + epsilon)
     centred *= weight
     centred += bias
@@ -66,28 +79,30 @@ def merge_heads(x: Array) -> Array:
     return x.transpose(1, 0, 2).reshape(x.shape[1], -1)
 
 
-def projection(x: Array, weight: Array, bias: Array) -> Array:
+def projection(x: Array, weight: Array, bias: Array, out: Array | None = None) -> Array:
     """Return x @ weight + bias; weight is (in, out), as GPT-2's Conv1D stores it.
 
     Spec: attention_output.
     """
-    y: Array = x @ weight
+    y: Array = np.matmul(x, weight, out=out)
     y += bias
     return y
 
 
-def qkv(x: Array, weight: Array, bias: Array, n_head: int) -> tuple[Array, Array, Array]:
+def qkv(
+    x: Array, weight: Array, bias: Array, n_head: int, out: Array | None = None
+) -> tuple[Array, Array, Array]:
     """Project the stream to queries, keys and values, and deal them out to the heads.
 
     x       (T, n_embd)           normalised stream
     weight  (n_embd, 3 * n_embd)  c_attn: all queries, then all keys, then all values
     bias    (3 * n_embd,)
 
-    Returns q, k, v, each (n_head, T, head_dim).
+    Returns q, k, v, each (n_head, T, head_dim): views of (T, 3 * n_embd).
     Spec: qkv. Source: openai/gpt-2, src/model.py, attn.
     """
-    q, k, v = np.split(projection(x, weight, bias), 3, axis=-1)
-    return split_heads(q, n_head), split_heads(k, n_head), split_heads(v, n_head)
+    heads = split_heads(projection(x, weight, bias, out), 3 * n_head)
+    return heads[:n_head], heads[n_head : 2 * n_head], heads[2 * n_head :]
 
 
 def attention_scale(head_dim: int, layer: int, scale_weights: bool, by_inverse_layer: bool) -> float:
@@ -96,7 +111,7 @@ def attention_scale(head_dim: int, layer: int, scale_weights: bool, by_inverse_l
     return scale / (layer + 1) if by_inverse_layer else scale
 
 
-def attention_scores(q: Array, keys: Array, scale: float) -> Array:
+def attention_scores(q: Array, keys: Array, scale: float, out: Array | None = None) -> Array:
     """Match each query with each key that it may see; -inf where it may not.
 
     q     (n_head, T, head_dim)  queries of the new positions
@@ -107,8 +122,7 @@ def attention_scores(q: Array, keys: Array, scale: float) -> Array:
     the last query sees every key, with or without a cache.
     Spec: attention_scores. Source: openai/gpt-2, src/model.py, attention_mask.
     """
-    scores = q @ keys.transpose(0, 2, 1)
-    scores *= scale
+    scores: Array = np.matmul(q * scale, keys.transpose(0, 2, 1), out=out)
     n_new, n_seen = scores.shape[1:]
     if n_new > 1:  # one query is the last one: it sees all
         hidden = np.arange(n_seen) > positions(n_seen - n_new, n_new)[:, None]
@@ -116,21 +130,21 @@ def attention_scores(q: Array, keys: Array, scale: float) -> Array:
     return scores
 
 
-def attention_weights(scores: Array) -> Array:
+def attention_weights(scores: Array, out: Array | None = None) -> Array:
     """Softmax over the keys: each row of scores becomes shares that sum to 1.
 
-    scores  (n_head, T, S)  -inf where a key is hidden
+    scores  (n_head, T, S)  -inf where a key is hidden; `out` may be the same array
 
     Returns (n_head, T, S). The largest score is subtracted first, so that nothing overflows.
     Spec: attention_weights. Source: Vaswani et al. 2017, section 3.2.1.
     """
-    shares: Array = scores - scores.max(axis=-1, keepdims=True)
+    shares: Array = np.subtract(scores, scores.max(axis=-1, keepdims=True), out=out)
     np.exp(shares, out=shares)
     shares /= shares.sum(axis=-1, keepdims=True)
     return shares
 
 
-def attention_context(probs: Array, values: Array) -> Array:
+def attention_context(probs: Array, values: Array, out: Array | None = None) -> Array:
     """Mix the values by the weights of the keys, and put the heads side by side.
 
     probs   (n_head, T, S)
@@ -139,12 +153,18 @@ def attention_context(probs: Array, values: Array) -> Array:
     Returns (T, n_embd).
     Spec: attention_context. Source: openai/gpt-2, src/model.py, merge_heads.
     """
-    return merge_heads(probs @ values)
+    n_head, n_new, _ = probs.shape
+    context = np.empty((n_new, n_head * values.shape[-1]), np.float32) if out is None else out
+    np.matmul(probs, values, out=split_heads(context, n_head))
+    return context
 
 
-def residual(stream: Array, branch: Array) -> Array:
-    """Return stream + branch, both (T, n_embd): each of them once, unscaled. Spec: residual."""
-    return stream + branch
+def residual(stream: Array, branch: Array, out: Array | None = None) -> Array:
+    """Return stream + branch, both (T, n_embd): each of them once, unscaled; `out` may be either.
+
+    Spec: residual.
+    """
+    return np.add(stream, branch, out=out)
 
 
 def gelu_new(x: Array) -> Array:
@@ -233,12 +253,15 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def activation(x: Array, function: str) -> Array:
-    """Apply the activation that the config names to every element of x (T, n_inner).
+def activation(x: Array, function: str, out: Array | None = None) -> Array:
+    """Apply the activation that the config names to every element of x (T, n_inner); `out` may be x.
 
     Spec: activation. Source: transformers, activations.py, ACT2FN.
     """
-    return ACTIVATIONS[function](x)
+    y = np.empty_like(x) if out is None else out
+    for rows in spans(len(x), ROWS_IN_CACHE):
+        y[rows] = ACTIVATIONS[function](x[rows])
+    return y
 
 
 def logits(x: Array, lm_head: Array) -> Array:

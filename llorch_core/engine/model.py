@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 from llorch_core.engine.cache import KVCache
 from llorch_core.engine.config import Config, read_config
 from llorch_core.engine.errors import UsageError
-from llorch_core.engine.generation import FinishReason, Piece, check_ids, generate
+from llorch_core.engine.generation import FinishReason, Piece, Request, check_ids, generate, run
 from llorch_core.engine.gpt2 import Forward, Observer, Rows, forward
 from llorch_core.engine.layers import Array, Ids
 from llorch_core.engine.sampling import Sampler, Sampling
@@ -50,6 +50,8 @@ class Model:
     weights  float32 tensors by their GPT-2 names
     forward  several sequences at once: chunks of new ids, a cache for each; see `gpt2.forward`
     """
+
+    default_draft = 0  # in NumPy drafts pay only where a text repeats itself: docs/generate.md has the times
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -114,10 +116,13 @@ class Model:
         max_tokens: int | None = None,
         stop: Sequence[str] = (),
         stop_at_end_of_text: bool = True,
+        speculate: int | None = None,
     ) -> Iterator[Piece]:
         """Continue a prompt, token by token, as each is produced; see `generate` for the parameters."""
         sampler = Sampler(sampling or Sampling())
-        return self._generate([self._ids(prompt)], [sampler], max_tokens, stop, stop_at_end_of_text)
+        return self._generate(
+            [self._ids(prompt)], [sampler], max_tokens, stop, stop_at_end_of_text, speculate, None
+        )
 
     def generate(
         self,
@@ -126,6 +131,7 @@ class Model:
         max_tokens: int | None = None,
         stop: Sequence[str] = (),
         stop_at_end_of_text: bool = True,
+        speculate: int | None = None,
     ) -> Completion:
         """Continue a prompt.
 
@@ -134,10 +140,12 @@ class Model:
         max_tokens           most tokens to add; the default is 128, or as many as there is room for
         stop                 strings that end the text; they are not part of it
         stop_at_end_of_text  whether the token eos_token_id ends it
+        speculate            most ids to draft and check at once, where temperature is 0; the ids that are
+                             added are the same. 0 for none; None for `default_draft`
 
         Raises UsageError before any work for what cannot be done.
         """
-        return self.generate_batch([prompt], sampling, max_tokens, stop, stop_at_end_of_text)[0]
+        return self.generate_batch([prompt], sampling, max_tokens, stop, stop_at_end_of_text, speculate)[0]
 
     def generate_batch(
         self,
@@ -146,23 +154,51 @@ class Model:
         max_tokens: int | None = None,
         stop: Sequence[str] = (),
         stop_at_end_of_text: bool = True,
+        speculate: int | None = None,
+        batch_size: int | None = None,
     ) -> list[Completion]:
-        """Continue many prompts of any lengths at once; each with the seed that it would have alone."""
+        """Continue many prompts of any lengths at once; each with the seed that it would have alone.
+
+        batch_size  most prompts at a time, the next joins as one ends; None for all
+        """
         batch = [self._ids(prompt) for prompt in prompts]
         samplers = [Sampler(sampling or Sampling()) for _ in batch]
         pieces: list[list[Piece]] = [[] for _ in batch]
-        for piece in self._generate(batch, samplers, max_tokens, stop, stop_at_end_of_text):
+        settings = (max_tokens, stop, stop_at_end_of_text, speculate, batch_size)
+        for piece in self._generate(batch, samplers, *settings):
             pieces[piece.sequence].append(piece)
         return [
-            Completion(
-                prompt_ids=prompt.tolist(),
-                ids=[piece.id for piece in made if piece.id is not None],
-                text="".join(piece.text for piece in made),
-                finish_reason=made[-1].finish_reason or "length",
-                seed=sampler.seed,
-            )
+            _completion(prompt, made, sampler)
             for prompt, made, sampler in zip(batch, pieces, samplers, strict=True)
         ]
+
+    def generate_each(
+        self,
+        requests: Iterable[Request],
+        batch_size: int,
+        watch: Callable[[Piece], None] = lambda piece: None,
+    ) -> Iterator[tuple[int, Completion]]:
+        """Continue many prompts, each with settings of its own; yields each when it has ended.
+
+        requests    asked for one by one, as there is room
+        batch_size  most prompts at a time
+        watch       called with each piece
+
+        Returns the index of a request and its completion, in the order in which they end.
+        """
+        joined: dict[int, tuple[Request, list[Piece]]] = {}
+
+        def join() -> Iterator[Request]:
+            for i, request in enumerate(requests):
+                joined[i] = request, []
+                yield request
+
+        for piece in run(self.forward, self.config, self.tokenizer, join(), batch_size):
+            joined[piece.sequence][1].append(piece)
+            watch(piece)
+            if piece.finish_reason is not None:
+                request, made = joined.pop(piece.sequence)
+                yield piece.sequence, _completion(request.prompt, made, request.sampler)
 
     def _generate(
         self,
@@ -171,6 +207,8 @@ class Model:
         max_tokens: int | None,
         stop: Sequence[str],
         stop_at_end_of_text: bool,
+        speculate: int | None,
+        batch_size: int | None,
     ) -> Iterator[Piece]:
         return generate(
             self.forward,
@@ -181,6 +219,8 @@ class Model:
             max_tokens,
             stop,
             stop_at_end_of_text,
+            self.default_draft if speculate is None else speculate,
+            batch_size,
         )
 
     def _ids(self, prompt: Prompt) -> Ids:
@@ -203,6 +243,16 @@ class Model:
                 "and vocab.bpe).\nCopy them into the folder, or pass token ids instead of text."
             )
         return self.tokenizer
+
+
+def _completion(prompt: Ids, pieces: Sequence[Piece], sampler: Sampler) -> Completion:
+    return Completion(
+        prompt_ids=prompt.tolist(),
+        ids=[piece.id for piece in pieces if piece.id is not None],
+        text="".join(piece.text for piece in pieces),
+        finish_reason=pieces[-1].finish_reason or "length",
+        seed=sampler.seed,
+    )
 
 
 def load(folder: str | Path | None = None) -> Model:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from llorch_core.engine.errors import UsageError
 from llorch_core.engine.model import EMBEDDED, Model
+from llorch_core.fast.files import METADATA, metadata_of
 from llorch_core.fast.packed import KINDS
 
 BACKENDS = ("auto", "numpy", "fast")
@@ -32,7 +33,10 @@ def load(
     if backend not in BACKENDS or precision not in PRECISIONS:
         given, wanted = (backend, BACKENDS) if backend not in BACKENDS else (precision, PRECISIONS)
         raise UsageError(f"there is no {given} (wanted one of {', '.join(wanted)}).")
-    model = Model(EMBEDDED if folder is None else Path(folder))
+    path = EMBEDDED if folder is None else Path(folder)
+    if told := metadata_of(path):
+        return _load_packed(path, told[METADATA], backend, precision, threads or cores())
+    model = Model(path)
     if precision == "auto":
         precision = "float32"
     if backend == "auto":
@@ -55,6 +59,29 @@ def cores() -> int:
 
 def accelerate(model: Model, precision: str, threads: int) -> None:
     """Give a model the kernels' forward pass. Raises UsageError where numba is not installed."""
+    _needs_numba()
+    from llorch_core.fast.files import matrices_of
+    from llorch_core.fast.forward import Forward
+    from llorch_core.fast.packed import pack
+
+    packed = {name: pack(weight, precision) for name, weight in matrices_of(model.weights).items()}
+    model.forward = Forward(model.weights, model.config, packed, threads)
+
+
+def _load_packed(folder: Path, kind: str, backend: str, precision: str, threads: int) -> Model:
+    if backend == "numpy" or precision not in ("auto", kind):
+        wanted = "the NumPy backend" if backend == "numpy" else precision
+        raise UsageError(
+            f"{folder} was quantised to {kind}, and {wanted} cannot read that (wanted --backend fast).\n"
+            "Take the model that it was made from."
+        )
+    _needs_numba()
+    from llorch_core.fast.forward import PackedModel
+
+    return PackedModel(folder, threads)
+
+
+def _needs_numba() -> None:
     try:
         import numba  # noqa: F401
     except ImportError as error:
@@ -62,16 +89,3 @@ def accelerate(model: Model, precision: str, threads: int) -> None:
             f"the fast backend needs numba ({error}).\n"
             "Install it: pip install 'llorch[fast]'. The NumPy backend runs without."
         ) from error
-    from llorch_core.fast.forward import Forward
-    from llorch_core.fast.packed import pack
-
-    w = model.weights
-    packed = {"lm_head": pack(w.lm_head, precision)}
-    if not w.tied:
-        packed["wte"] = pack(w.wte, precision)
-    for n, b in enumerate(w.h):
-        packed[f"h.{n}.attn.c_attn"] = pack(b.attn.c_attn.weight.T, precision)
-        packed[f"h.{n}.attn.c_proj"] = pack(b.attn.c_proj.weight.T, precision)
-        packed[f"h.{n}.mlp.c_fc"] = pack(b.mlp.c_fc.weight.T, precision)
-        packed[f"h.{n}.mlp.c_proj"] = pack(b.mlp.c_proj.weight.T, precision)
-    model.forward = Forward(w, model.config, packed, threads)

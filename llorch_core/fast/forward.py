@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from llorch_core.engine.cache import KVCache
 from llorch_core.engine.config import Config
 from llorch_core.engine.gpt2 import Observer, Rows
 from llorch_core.engine.layers import Array, Ids
+from llorch_core.engine.model import Model
 from llorch_core.engine.weights import Block, Conv1D, Weights
 from llorch_core.fast import kernels
+from llorch_core.fast.files import read_packed
 from llorch_core.fast.packed import BITS, KINDS, LANES, Packed
 from llorch_core.fast.team import Team
 from llorch_core.fast.tiles import k_in_a_turn
@@ -28,8 +31,6 @@ class Matrix:
 
     Of the head, `matrix.T` stands for [n_vocab, n_embd], as `matrix[ids]` does for its rows.
     """
-
-    __array_ufunc__ = None  # NumPy leaves x @ matrix to __rmatmul__
 
     def __init__(self, packed: Packed, team: Team) -> None:
         self.packed, self.team = packed, team
@@ -46,7 +47,19 @@ class Matrix:
             np.int64,
         )
 
-    def __rmatmul__(self, x: Array) -> Array:
+    def __array_ufunc__(
+        self, function: np.ufunc, method: str, x: Array, matrix: Matrix, out: tuple[Array] | None = None
+    ) -> Array:
+        """Compute np.matmul(x, self), which x @ self is; x [n, n_in] gives [n, n_out]."""
+        if function is not np.matmul or method != "__call__" or matrix is not self:
+            raise TypeError(f"packed weights have no {function.__name__}: only x @ matrix")
+        y = self._product(x)
+        if out is None:
+            return y
+        out[0][...] = y
+        return out[0]
+
+    def _product(self, x: Array) -> Array:
         wide = _rows(len(x), self.width)
         wide[:, : x.shape[1]] = x
         y = np.empty((len(x), len(self.packed.panels) * LANES), np.float32)
@@ -283,6 +296,16 @@ class Forward:
             show(f"h.{n}.out", seen["stream"][n + 1, :, embd])
         show("ln_f", seen["last"][:, embd], rows_shown)
         show("logits", seen["logits"][:, : c.n_vocab], rows_shown)
+
+
+class PackedModel(Model):
+    """A model whose folder `llorch quantize` wrote: its weights are mapped, and used in place."""
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        self.folder = folder
+        self.config, weights, packed = read_packed(folder)
+        forward = Forward(weights, self.config, packed, threads)
+        self.weights, self.forward = forward.whole, forward
 
 
 BUFFERS = (

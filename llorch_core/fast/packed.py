@@ -24,6 +24,8 @@ WEIGHTS_IN_64_BYTES = {kind: 512 // bits for kind, bits in BITS.items()}
 GROUPS = {"int8": 64, "int4": 32}  # inputs that share a scale, where nobody says otherwise
 PADDED_TO = 8  # inputs, at least
 
+Shape = tuple[int, int, int]
+
 
 @dataclass(frozen=True, eq=False)
 class Packed:
@@ -67,12 +69,10 @@ def pack(weight: Array, kind: str, group: int | None = None) -> Packed:
     largest weight is 127 or 7, and round to the nearest; the scale is the least bfloat16 that is enough.
     """
     n_out, n_in = weight.shape
-    group = (group or GROUPS[kind]) if kind in GROUPS else -(-n_in // PADDED_TO) * PADDED_TO
-    width = -(-n_in // group) * group
-    panels = -(-n_out // (LANES * PANELS)) * PANELS
-    per_word = 32 // BITS[kind]
-    words = aligned((panels, width // per_word, LANES), np.uint32)
-    scales = aligned((panels, width // group if kind in GROUPS else 0, LANES), np.uint16)
+    shape, scales_shape = packed_shapes(n_out, n_in, kind, group)
+    panels, width = shape[0], shape[1] * 32 // BITS[kind]
+    group = (group or GROUPS[kind]) if kind in GROUPS else width
+    words, scales = aligned(shape, np.uint32), aligned(scales_shape, np.uint16)
     step = max(
         1, 2**22 // (LANES * width)
     )  # panels at a time, so that nothing as large as the matrix is made
@@ -94,6 +94,15 @@ def pack(weight: Array, kind: str, group: int | None = None) -> Packed:
             bits = part.view(np.uint32)
         words[start:end] = bits.reshape(end - start, LANES, -1).transpose(0, 2, 1)
     return Packed(kind, n_in, n_out, group, words, scales)
+
+
+def packed_shapes(n_out: int, n_in: int, kind: str, group: int | None = None) -> tuple[Shape, Shape]:
+    """Return the shapes of the panels and of the scales of a matrix [n_in, n_out]; `group` as in GROUPS."""
+    panels = -(-n_out // (LANES * PANELS)) * PANELS
+    size = (group or GROUPS[kind]) if kind in GROUPS else PADDED_TO
+    groups = -(-n_in // size)
+    words = groups * size * BITS[kind] // 32
+    return (panels, words, LANES), (panels, groups if kind in GROUPS else 0, LANES)
 
 
 def _joined(values: NDArray[Any], width: int) -> NDArray[np.uint32]:

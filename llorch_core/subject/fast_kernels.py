@@ -65,7 +65,7 @@ def _context(x: Named, s: Named) -> dict[str, Array]:
     for h in range(n_head):
         for t in range(n_new):
             kernels.mix(probs[h, t], values[h].ctypes.data, n_seen, out[h, t])
-    return {"out": layers.merge_heads(out)}
+    return {"out": out.transpose(1, 0, 2).reshape(n_new, -1)}
 
 
 def _residual(x: Named, s: Named) -> dict[str, Array]:

@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llorch_core.engine.generation import Piece, generate
-from llorch_core.engine.layers import Ids
+from llorch_core.engine.cache import KVCache
+from llorch_core.engine.generation import Piece, Request, generate
+from llorch_core.engine.gpt2 import Forward, Observer, Rows
+from llorch_core.engine.layers import Array, Ids
 from llorch_core.engine.model import Completion, Model
 from llorch_core.engine.sampling import Row, Sampler, Sampling
+from llorch_core.engine.speculation import Drafter
 from llorch_core.engine.stream import TextStream
 from llorch_core.engine.tokenizer import Tokenizer
 from llorch_core.spec.suite import load_specs
@@ -44,6 +47,28 @@ class Generation:
         """Continue several prompts at once."""
         return self.model.generate_batch(prompts, **settings)
 
+    def by_turns(
+        self, prompts: Sequence[tuple[Sequence[int], int]], at_once: int, sampling: Sampling
+    ) -> list[Completion]:
+        """Continue prompts by so many tokens each, `at_once` of them at a time."""
+        samplers = self._samplers(sampling, len(prompts))
+        requests = [
+            Request(np.array(prompt), sampler, count, stop_at_end_of_text=False)
+            for (prompt, count), sampler in zip(prompts, samplers, strict=True)
+        ]
+        done = dict(self.model.generate_each(requests, at_once))
+        return [done[i] for i in range(len(prompts))]
+
+    def drafted(self, prompt: Sequence[int], max_tokens: int, drafter: Drafter) -> Completion:
+        """Continue a prompt greedily, with drafts."""
+        sampler = Sampler(Sampling(temperature=0))
+        request = Request(np.array(prompt), sampler, max_tokens, stop_at_end_of_text=False, drafter=drafter)
+        ((_, completion),) = self.model.generate_each([request], 1)
+        return completion
+
+    def _samplers(self, sampling: Sampling, count: int) -> list[Sampler]:
+        return [Sampler(sampling) for _ in range(count)]
+
     def stream(self, prompt: Sequence[int], **settings: Any) -> Iterator[Piece]:
         """Continue a prompt; the pieces come as they are made."""
         return self.model.stream(prompt, **settings)
@@ -66,10 +91,7 @@ class Mistaken(Generation):
 
     def batch(self, prompts: Sequence[Sequence[int]], **settings: Any) -> list[Completion]:
         sampling = settings.pop("sampling", Sampling())
-        if self._data["generators"] == "one for all":
-            samplers = [Sampler(sampling)] * len(prompts)
-        else:
-            samplers = [Sampler(sampling) for _ in prompts]
+        samplers = self._samplers(sampling, len(prompts))
         pieces = list(self._pieces(prompts, samplers, **settings))
         seeds = [sampler.seed for sampler in samplers]
         if self._data["seed_told"] == "another one":
@@ -88,6 +110,16 @@ class Mistaken(Generation):
     def shown(self, tokens: Sequence[bytes], stop: Sequence[str]) -> list[str]:
         pieces, _ = _show(tokens, stop, self._data)
         return pieces + [""] * (len(tokens) + 1 - len(pieces))
+
+    def drafted(self, prompt: Sequence[int], max_tokens: int, drafter: Drafter) -> Completion:
+        model = copy(self.model)
+        model.forward = _Drafting(self.model, self._data, self._right)
+        return Generation(model, self._right).drafted(prompt, max_tokens, drafter)
+
+    def _samplers(self, sampling: Sampling, count: int) -> list[Sampler]:
+        if self._data["generators"] == "one for all":
+            return [Sampler(sampling)] * count
+        return super()._samplers(sampling, count)
 
     def _completion(self, prompt: Sequence[int], pieces: Sequence[Piece], seed: int) -> Completion:
         ids = [piece.id for piece in pieces if piece.id is not None]
@@ -204,6 +236,40 @@ def _show(tokens: Sequence[bytes], stop: Sequence[str], data: Mapping[str, Any])
         pieces.append(text[shown:certain])
         shown = certain
     return pieces, False
+
+
+class _Drafting:
+    """A forward pass that makes the loop treat drafts wrongly: it changes logits, or forgets nothing."""
+
+    def __init__(self, model: Model, data: Mapping[str, Any], right: Mapping[str, Any]) -> None:
+        self._forward: Forward = model.forward
+        self._kept = data["draft_kept"]
+        self._last_row = data["next_chosen_from"] != right["next_chosen_from"]
+        self._cache: KVCache | None = None
+        if data["positions_not_kept"] != right["positions_not_kept"]:
+            self._cache = model.new_cache()
+
+    def __call__(
+        self,
+        chunks: Sequence[Ids],
+        caches: Sequence[KVCache],
+        rows: Rows = "all",
+        observer: Observer | None = None,
+    ) -> Array:
+        (chunk,) = chunks
+        if self._cache and self._cache.n_past + len(chunk) > self._cache.capacity:
+            self._cache.forget(self._cache.n_past - caches[0].n_past)  # a crash would be another mistake
+        logits = self._forward(chunks, [self._cache] if self._cache else caches, rows, observer).copy()
+        if self._cache:
+            caches[0].advance(len(chunk))
+        drafted = chunk[1:] if len(logits) > 1 else chunk[:0]
+        wrong = np.flatnonzero(logits[: len(drafted)].argmax(axis=-1) != drafted)
+        if self._last_row and wrong.size:
+            logits[wrong[0]] = logits[-1]
+        forced = {"all of it": wrong, "as far as the first id that would not be chosen": wrong[:1]}
+        for row in forced.get(self._kept, wrong[:0]):
+            logits[row, drafted[row]] = logits[row].max() + abs(logits[row]).max()
+        return logits
 
 
 class _Forgetful(Sampler):
