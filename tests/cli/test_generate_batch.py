@@ -116,6 +116,18 @@ def test_lines_stand_in_the_order_in_which_they_end(tmp_path):
     assert list(results(tmp_path / "out")) == [2, 3, 1]
 
 
+def test_each_result_is_in_the_file_before_the_next_one_ends(tmp_path, prompts, monkeypatch):
+    output, seen, result = tmp_path / "out", [], generate_batch.Line.result
+
+    def look(line, completion):
+        seen.append(output.read_bytes().count(b"\n"))
+        return result(line, completion)
+
+    monkeypatch.setattr(generate_batch.Line, "result", look)
+    assert batch(prompts, output) == 0
+    assert seen == list(range(24))
+
+
 def test_blank_lines_are_no_prompts_and_are_counted(tmp_path):
     path = tmp_path / "p"
     path.write_text('\n{"ids": [1]}\r\n  \n{"ids": [2]}')

@@ -513,19 +513,46 @@ def test_what_was_read_again_is_the_cache_of_reading_one_by_one(tiny, monkeypatc
     tiny.forward([np.array(prompt)], [wanted], "last")
     for i in plain.ids[:-1]:
         tiny.forward([np.array([i])], [wanted], "last")
-    caches = []
+    caches, alone = [], []
     forward = tiny.forward
 
     def keep(chunks, own, rows="all", observer=None):
         caches[:] = own
+        alone.append(len(chunks[0]))
         return forward(chunks, own, rows, observer)
 
     tiny.forward = keep
     made = drafted(tiny, prompt, known([*prompt, *plain.ids], 1, 2), stop_at_end_of_text=False)
     assert made.ids == plain.ids
+    assert alone.count(1) <= 2 * len(plain.ids)  # none is read again twice
     n = wanted.n_past - 1  # the last id but one was perhaps drafted, and not read again
     for name in ("_keys", "_values"):
         assert np.array_equal(getattr(caches[0], name)[:, :, :n], getattr(wanted, name)[:, :, :n])
+
+
+def test_what_was_read_in_a_batch_is_not_read_again(tiny, counting, monkeypatch):
+    monkeypatch.setattr(generation, "close", lambda row: True)
+    plain = tiny.generate([1, 2, 3], GREEDY, 10, stop_at_end_of_text=False)
+    settings = {"stop_at_end_of_text": False}
+    first = Request(np.array([4, 5]), Sampler(GREEDY), 4, **settings)
+    drafts = known([1, 2, 3, *plain.ids], 2, 0)
+    second = Request(np.array([1, 2, 3]), Sampler(GREEDY), 10, drafter=drafts, **settings)
+    calls = counting(tiny)
+    done = dict(tiny.generate_each([first, second], 2))
+    assert done[1].ids == plain.ids
+    assert calls[:4] == [[2, 3], [1, 1], [1, 1], [1, 1]]
+    assert calls[4:6] == [[3], [1]]  # a draft, and the first id of it alone: what the batch read stays
+
+
+def test_an_engine_may_draft_where_nobody_says(tiny, counting, monkeypatch):
+    always(monkeypatch)
+    tiny.default_draft = 4
+    calls = counting(tiny)
+    tiny.generate([7, 7, 7, 7], GREEDY, 12, stop_at_end_of_text=False)
+    assert any(call[0] > 1 for call in calls[1:])
+    calls.clear()
+    tiny.generate([7, 7, 7, 7], GREEDY, 12, stop_at_end_of_text=False, speculate=0)
+    assert all(call == [1] for call in calls[1:])
 
 
 @pytest.mark.parametrize(

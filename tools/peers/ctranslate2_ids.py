@@ -23,8 +23,8 @@ from ctranslate2.converters import transformers as converters
 from safetensors.numpy import save_file
 
 
-def convert(folder, out):
-    """Write the model in CTranslate2's form, in float32."""
+def convert(folder, out, quantization="float32"):
+    """Write the model in CTranslate2's form, with weights of that kind."""
     gpt2 = transformers.GPT2LMHeadModel.from_pretrained(folder)
     loader = converters.GPT2Loader()
     spec = loader.get_model_spec(gpt2)
@@ -33,6 +33,7 @@ def convert(folder, out):
     spec.config.eos_token = str(gpt2.config.vocab_size - 1 if end is None else end)
     spec.config.bos_token = spec.config.unk_token = spec.config.eos_token
     spec.validate()
+    spec.optimize(quantization)
     Path(out).mkdir()
     spec.save(out)
     return gpt2.config

@@ -1,0 +1,75 @@
+"""The fast backend on trial: right in every precision, and found out where a kernel is wrong."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("numba", reason="numba is not installed (pip install 'llorch[fast]')")
+
+from llorch_core.engine.errors import UsageError
+from llorch_core.subject.engines import put_on_trial
+
+ROOT = Path(__file__).parents[2]
+
+
+def verify(folder, *arguments):
+    command = [sys.executable, "-m", "llorch_core", "verify", "--json", *arguments]
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=180)
+    assert "Traceback" not in ran.stderr, ran.stderr
+    return ran
+
+
+@pytest.mark.parametrize("precision", ["float32", "int4"])
+def test_the_kernels_conform_to_the_weights_that_they_multiply_with(precision):
+    ran = verify(ROOT, "--backend", "fast", "--precision", precision)
+    assert ran.returncode == 0, ran.stdout[-2000:]
+    rules = json.loads(ran.stdout)["rules"]
+    assert sum(rule["status"] == "passed" for rule in rules) >= (136 if precision == "float32" else 128)
+
+
+def test_one_broken_line_of_a_kernel_fails_its_rule(tmp_path):
+    for part in ("features", "steps", "specs", "llorch_core"):
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "environment.py", tmp_path)
+    path = tmp_path / "llorch_core" / "fast" / "kernels.py"
+    source = path.read_text()
+    right = "n_keys, seen = rows[r, 1] + 1, slice(0, rows[r, 2])"
+    assert source.count(right) == 1
+    path.write_text(
+        source.replace(right, "n_keys, seen = rows[r, 2], slice(0, rows[r, 2])")
+    )  # sees what follows
+    ran = verify(tmp_path, "--backend", "fast", "--component", "gpt2")
+    assert ran.returncode == 1
+    failed = [rule["rule"] for rule in json.loads(ran.stdout)["rules"] if rule["status"] == "failed"]
+    assert failed
+
+
+def test_what_the_quantised_weights_are_is_what_the_oracle_reads():
+    subject = put_on_trial("fast:int8", None)
+    assert subject.folder.name == "shakespeare-int8"
+    assert (subject.model.weights.wte == subject.model.forward.in_float32()["wte.weight"]).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--backend", "numpy", "--precision", "int8"], "no backend numpy with int8"),
+        (["--backend", "gpu"], "no backend gpu"),
+        (["--engine", "spec", "--backend", "fast"], "--engine is spec"),
+    ],
+)
+def test_a_backend_that_is_not_there_is_told(arguments, said):
+    ran = subprocess.run(
+        [sys.executable, "-m", "llorch_core", "verify", *arguments], capture_output=True, text=True, cwd=ROOT
+    )
+    assert ran.returncode == 2
+    assert said in ran.stderr
+
+
+def test_a_precision_that_no_kernel_has_is_told():
+    with pytest.raises(UsageError, match="no precision int3"):
+        put_on_trial("fast:int3", None)

@@ -1,0 +1,103 @@
+"""What the adapters of peers share: what is missing, where conversions lie, and greedy choice step by step.
+
+An adapter is a script that answers `llorch_core.bench.protocol`, run by a Python that has the peer. It
+imports the peer only when a model is asked for, so that a missing package is an answer and not an end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+from llorch_core.bench.protocol import Unable
+
+Kind = TypeVar("Kind")
+STEP = 256  # room in a cache is made in steps of so many positions
+
+
+@contextmanager
+def packages(names: str) -> Iterator[None]:
+    """Say what to install where an import fails."""
+    try:
+        yield
+    except ImportError as error:
+        raise Unable(f"{error}: pip install {names}") from error
+
+
+def precision_of(request: Mapping[str, Any], kinds: Mapping[str, Kind]) -> Kind:
+    """Return what this engine calls the precision that is asked for."""
+    if request["precision"] not in kinds:
+        raise Unable(f"no {request['precision']} here (there is {', '.join(kinds)})")
+    return kinds[request["precision"]]
+
+
+def plain_gpt2(config: Any) -> None:
+    """Refuse a model that is not computed as OpenAI's GPT-2 is: graphs here are written for that one."""
+    if config.activation_function != "gelu_new":
+        raise Unable(f"a graph is written here for gelu_new alone, not {config.activation_function}")
+    if not config.scale_attn_weights or config.scale_attn_by_inverse_layer_idx:
+        raise Unable("a graph is written here for scores divided by the root of head_dim alone")
+
+
+def converted(request: Mapping[str, Any], name: str, write: Callable[[Path], object]) -> tuple[Path, float]:
+    """Return the file or folder `name` that `write` makes of this model, once, and the seconds that took."""
+    started = time.perf_counter()
+    model = Path(request["model"]).resolve()
+    files = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(model.iterdir())]
+    digest = hashlib.sha256(repr((str(model), files)).encode()).hexdigest()[:16]
+    place = Path(request["cache"]) / digest / name
+    if not place.exists():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=place.parent) as unfinished:
+            write(Path(unfinished) / name)
+            (Path(unfinished) / name).rename(place)
+    return place, time.perf_counter() - started
+
+
+class Stepwise:
+    """An engine that reads the next ids of each sequence in a call, and keeps what was read before.
+
+    begin  forget everything, and make room for so many sequences of so many ids
+    read   int64 [sequences, T] -> float32 [sequences, n_vocab], the row behind the last id of each
+    """
+
+    begin: Callable[[int, int], object]
+    read: Callable[[Any], Any]
+
+    def greedy(
+        self, prompts: Sequence[Sequence[int]], count: int, on_first: Callable[[], None]
+    ) -> list[list[int]]:
+        import numpy as np
+
+        self.begin(len(prompts), len(prompts[0]) + count)
+        made = [self.read(np.array(prompts, np.int64)).argmax(-1)]
+        on_first()
+        while len(made) < count:
+            made.append(self.read(made[-1][:, None]).argmax(-1))
+        return [[int(i) for i in row] for row in zip(*made, strict=True)]
+
+    def decode(self, prompt: Sequence[int], count: int, on_first: Callable[[], None]) -> list[int]:
+        return self.greedy([prompt], count, on_first)[0]
+
+    def prefill(self, prompt: Sequence[int]) -> int:
+        return self.greedy([prompt], 1, lambda: None)[0][0]
+
+    def batch(self, prompts: Sequence[Sequence[int]], count: int) -> list[list[int]]:
+        return self.greedy(prompts, count, lambda: None)
+
+    def logits(self, prompt: Sequence[int]) -> bytes:
+        import numpy as np
+
+        self.begin(1, len(prompt))
+        row: bytes = self.read(np.array([prompt], np.int64))[0].astype("<f4").tobytes()
+        return row
+
+
+def in_steps(room: int) -> int:
+    """Return the room that is made for so many positions."""
+    return -(-room // STEP) * STEP
