@@ -117,7 +117,10 @@ class Buffers:
 
     def scores_of(self, n_head: int, n_new: int, n_seen: int) -> Array:
         """Return room for scores (n_head, n_new, n_seen), without a gap between them."""
-        return self.scores[: n_head * n_new * n_seen].reshape(n_head, n_new, n_seen)
+        size = n_head * n_new * n_seen
+        if size > self.scores.size:  # a cache that hands out more than it was given
+            self.scores = np.empty(size, np.float32)
+        return self.scores[:size].reshape(n_head, n_new, n_seen)
 
 
 def attention(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import FunctionType
 from typing import Any, TypeVar
 
 from llorch_core.bench.protocol import Unable
@@ -44,12 +45,13 @@ def plain_gpt2(config: Any) -> None:
         raise Unable("a graph is written here for scores divided by the root of head_dim alone")
 
 
-def converted(request: Mapping[str, Any], name: str, write: Callable[[Path], object]) -> tuple[Path, float]:
+def converted(request: Mapping[str, Any], name: str, write: FunctionType) -> tuple[Path, float]:
     """Return the file or folder `name` that `write` makes of this model, once, and the seconds that took."""
     started = time.perf_counter()
     model = Path(request["model"]).resolve()
     files = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(model.iterdir())]
-    digest = hashlib.sha256(repr((str(model), files)).encode()).hexdigest()[:16]
+    writer = Path(write.__code__.co_filename).read_bytes()  # what another script wrote is not what this would
+    digest = hashlib.sha256(repr((str(model), files)).encode() + writer).hexdigest()[:16]
     place = Path(request["cache"]) / digest / name
     if not place.exists():
         place.parent.mkdir(parents=True, exist_ok=True)
