@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -149,14 +151,18 @@ def whole(command: Sequence[str], patience: float) -> Ran:
     """Run a command to its end."""
     started = time.perf_counter()
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
     )
     watch = Watch(process.pid)
     try:
         said, _ = process.communicate(timeout=patience)
         code: int | None = process.returncode
     except subprocess.TimeoutExpired:
-        process.kill()
+        end(process)
         process.communicate()
         said, code = f"not done in {patience:g} s (--timeout allows more)".encode(), None
     took = time.perf_counter() - started
@@ -165,20 +171,32 @@ def whole(command: Sequence[str], patience: float) -> Ran:
     return Ran(code, took, watch.anonymous, lines[-1].strip()[:LONG] if lines else "")
 
 
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and those that it started, which would keep its output open."""
+    if hasattr(os, "killpg"):
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+
+
 def first_output(command: Sequence[str], patience: float) -> float:
     """Return the seconds until a command shows its first byte. Raises UsageError where it shows none."""
     started = time.perf_counter()
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, bufsize=0
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        bufsize=0,
+        start_new_session=True,
     )
+    watchdog = threading.Timer(patience, end, [process])
+    watchdog.start()
     assert process.stdout is not None
     shown = process.stdout.read(1)
     took = time.perf_counter() - started
-    try:
-        _, said = process.communicate(timeout=patience)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        _, said = process.communicate()
+    _, said = process.communicate()
+    watchdog.cancel()
     if not shown or process.returncode:
         last = (said.decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
         raise UsageError(

@@ -77,6 +77,8 @@ class Judge:
         agreed = 0
         wanted_rows = job.rows(self._answers[job.measure])
         rows = job.rows(answer)
+        if not all(isinstance(row, list) for row in rows):
+            raise WrongError(f"{job.measure}: its ids are no rows (wanted a list for each prompt)")
         if [len(row) for row in rows] != [len(row) for row in wanted_rows]:
             raise WrongError(f"{job.measure}: it gives {_shape(rows)} ids (wanted {_shape(wanted_rows)})")
         for n, (prompt, got, wanted) in enumerate(zip(job.prompts(), rows, wanted_rows, strict=True)):

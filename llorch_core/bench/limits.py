@@ -12,12 +12,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import numpy.typing as npt
 from threadpoolctl import threadpool_limits
+
+Array = npt.NDArray[np.float32]
 
 LEAST, MOST = (
     1 << 20,
     2 << 30,
 )  # bytes that are read: no less than a thread is worth, no more than memory allows
+AT_ONCE = 64 << 20  # bytes that are read before threads wait for each other
 WIDTH = 1024  # columns of the matrix that is read
 PATIENCE = 0.15  # seconds for each way of reading
 SIDE = 2048  # of the matrices that are multiplied
@@ -27,18 +31,25 @@ def bandwidth(size: float, threads: int, patience: float = PATIENCE) -> float:
     """Return the bytes a second that threads read together from `size` bytes, over and over."""
     rows = max(threads, int(min(max(size, LEAST), MOST)) // (4 * WIDTH))
     matrix = np.ones((rows, WIDTH), np.float32)
+    times = -(-AT_ONCE // matrix.nbytes)  # in each thread, so that handing out work costs nothing
     parts = np.array_split(matrix, threads)
     vector = np.ones(WIDTH, np.float32)
     outs = [np.empty(len(part), np.float32) for part in parts]
     with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
 
-        def products() -> None:
-            list(pool.map(lambda part, out: np.dot(part, vector, out=out), parts, outs))
+        def product(part: Array, out: Array) -> None:
+            for _ in range(times):
+                np.dot(part, vector, out=out)
 
-        def largest() -> None:
-            list(pool.map(np.max, parts))
+        def largest(part: Array) -> None:
+            for _ in range(times):
+                part.max()
 
-        return matrix.nbytes / min(seconds(products, patience), seconds(largest, patience))
+        fastest = min(
+            seconds(lambda: list(pool.map(product, parts, outs)), patience),
+            seconds(lambda: list(pool.map(largest, parts)), patience),
+        )
+        return times * matrix.nbytes / fastest
 
 
 def product_rate(threads: int, side: int = SIDE) -> float:

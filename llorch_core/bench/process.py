@@ -138,7 +138,10 @@ class Process:
 
     def _end(self) -> str:
         """Return how the process ended, and the last line that it said."""
-        code = self._process.wait()
+        try:
+            code = self._process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            return "it closed its standard output and goes on"
         self._errors.seek(0)
         said = self._errors.read().decode(errors="replace").strip().splitlines()
         return f"it ended with exit code {code}" + (f": {said[-1].strip()[:LONG]}" if said else "")

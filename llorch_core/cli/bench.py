@@ -70,6 +70,8 @@ def command(
             f"--rounds is {rounds}, --threads {threads}, --timeout {timeout:g} (wanted 1 or more).\n"
             "Correct it."
         )
+    if harness and svg:
+        raise UsageError("--svg draws engines (got --harness, too).\nLeave one of them out.")
     from llorch_core.bench.models import model_of
     from llorch_core.bench.page import HARNESS, SPEED, harness_page, speed_page, write_page
     from llorch_core.spec.held import cache_folder
@@ -79,8 +81,6 @@ def command(
     said = _command(model, shape, engines, rounds, threads, full, harness)
     if harness:
         found = _time_harness(None if folder.name == "shakespeare" else folder, rounds, timeout, said)
-        if svg:
-            raise UsageError("--svg draws engines (got --harness, too).\nLeave one of them out.")
     else:
         found = _time_engines(folder, engines, peers, python, rounds, threads, timeout, full, cache, said)
     if svg:
