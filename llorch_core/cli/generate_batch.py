@@ -121,7 +121,7 @@ def read_lines(gpt2: Model, path: Path, settings: Settings) -> list[Line]:
             f"{path} cannot be read: {error.strerror} (wanted a file with one JSON object a line).\n"
             'For example: {"prompt": "To be, or not to be"}'
         ) from None
-    model, lines = fingerprint(gpt2.folder), []
+    model, lines = f"{fingerprint(gpt2.folder)} {precision(gpt2)}", []
     for number, row in enumerate(rows, 1):
         if row.strip():
             try:
@@ -198,6 +198,11 @@ def prompt_of(gpt2: Model, entry: dict[str, Any], special: bool) -> Any:
 def seed_of(seed: int, number: int) -> int:
     """Return the seed of a line: it depends on the common seed and its number, and on no other line."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0])
+
+
+def precision(gpt2: Model) -> str:
+    """Return the precision of the weights that the forward pass multiplies with; NumPy's are float32."""
+    return str(getattr(gpt2.forward, "kind", "float32"))
 
 
 def fingerprint(folder: Path) -> str:

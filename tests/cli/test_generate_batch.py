@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -235,6 +236,19 @@ def test_results_of_another_model_are_refused_and_kept(tmp_path, tiny_folder, ti
     batch(path, output, "--model", first, "--seed", 1)
     assert "or model" in refused(path, output, "--model", second, "--seed", 1)
     assert batch(path, output, "--model", first, "--seed", 1) == 0
+
+
+def test_results_in_another_precision_are_other_results(tmp_path, prompts):
+    model = load()
+    settings = generate_batch.Settings(Sampling(), None, (), False, 0)
+    before = generate_batch.read_lines(model, prompts, settings)
+    digests = set()
+    for kind in ("float32", "bfloat16", "int8"):
+        model.forward = SimpleNamespace(kind=kind)  # nothing is computed yet
+        lines = generate_batch.read_lines(model, prompts, settings)
+        assert (lines[0].digest == before[0].digest) is (kind == "float32")
+        digests.add(lines[0].digest)
+    assert len(digests) == 3
 
 
 def test_a_large_file_is_known_again_by_blocks_of_it(tmp_path):
