@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from llorch_core.engine import gpt2
 from llorch_core.engine.cache import KVCache
 from llorch_core.engine.errors import UsageError
 from llorch_core.engine.gpt2 import forward
@@ -201,6 +203,42 @@ def test_what_was_observed_stays_as_it_was_while_the_model_runs_on(model):
     run(model, [ids[5:8], ids[8:]], cache)
     for name, x in step.items():
         assert np.array_equal(x, kept[name], equal_nan=True), name
+
+
+def test_queries_a_few_at_a_time_give_what_they_give_at_once(model, monkeypatch):
+    """Every checkpoint, full scores and weights among them; and an observer changes no bit."""
+    ids = some_ids(model, 11)
+    whole = run(model, [ids[:4], ids[4:]])
+    monkeypatch.setattr(gpt2, "QUERIES", 3)
+    for few, at_once in zip(run(model, [ids[:4], ids[4:]]), whole, strict=True):
+        assert few.keys() == at_once.keys()
+        for name in few:
+            assert_close(few[name], at_once[name], name)
+    assert np.array_equal(model.logits(ids), run(model, [ids])[0]["returned"])
+
+
+def test_what_was_returned_stays_as_it_was_while_the_model_runs_on(model):
+    cache = model.new_cache()
+    returned = [
+        model.logits(chunk, rows, cache) for chunk in ([1, 2, 3], [4], [5]) for rows in ("all", "last")
+    ]
+    kept = [x.copy() for x in returned]
+    model.logits([6, 7], "all", cache)
+    assert all(np.array_equal(x, y) for x, y in zip(returned, kept, strict=True))
+
+
+def test_a_step_needs_no_more_memory_for_a_longer_past_than_its_row_of_scores(tiny_folder):
+    """Traced by Python's own count: 4 bytes for each head and position, and nothing beside them."""
+    model = load(tiny_folder(n_positions=16))
+    peaks = []
+    for n_past in (2, 14):
+        cache = model.new_cache()
+        model.logits([1] * n_past, "last", cache)
+        tracemalloc.start()
+        model.logits([1], "last", cache)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] <= 2 * 4 * 12 + 64  # 64: what Python itself takes differs from run to run
 
 
 @pytest.mark.parametrize(("by_layer", "divisors"), [(False, [1, 1]), (True, [1, 2])])

@@ -150,6 +150,28 @@ def test_the_context_mixes_the_values_of_each_head_and_lays_the_heads_side_by_si
     assert layers.attention_context(probs, values).tolist() == [[4, 8, 30, 40], [1, 14, 20, 30]]
 
 
+def test_a_result_goes_where_it_is_wanted_with_the_same_bits():
+    x, branch, wide = random(40, 12), random(40, 12, seed=1), random(40, 12, seed=2)
+    probs, values = random(2, 40, 5), random(2, 5, 6, seed=1)
+    for compute in (
+        lambda out: layers.layer_norm(x, branch[0], branch[1], 1e-5, out=out),
+        lambda out: layers.projection(x, branch[:12], branch[0], out=out),
+        lambda out: layers.residual(x, branch, out=out),
+        lambda out: layers.activation(wide, "gelu_new", out=out),
+        lambda out: layers.attention_context(probs, values, out=out),
+    ):
+        place = np.full((40, 12), np.nan, np.float32)
+        assert compute(place) is place
+        assert np.array_equal(place, compute(None))
+
+
+@pytest.mark.parametrize("function", ["gelu_new", "relu"])
+def test_an_activation_of_many_rows_may_take_the_place_of_its_input(function):
+    x = random(70, 5).copy()
+    wanted = np.concatenate([layers.activation(row[None], function) for row in x])
+    assert np.array_equal(layers.activation(x, function, out=x), wanted)
+
+
 def test_a_residual_adds_each_side_once():
     assert layers.residual(f32([[1, 2], [3, 4]]), f32([[10, 0.5], [-3, 1]])).tolist() == [[11, 2.5], [0, 5]]
 
