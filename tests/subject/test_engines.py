@@ -27,7 +27,7 @@ from llorch_core.trace.session import CrashError, Session
 
 ROOT = Path(__file__).parents[2]
 LLORCH = f"{sys.executable} -m llorch_core"
-EXAMPLE = f"env -u COVERAGE_PROCESS_CONFIG {sys.executable}"  # it runs none of ours, once for each call
+EXAMPLE = f"env -u COVERAGE_PROCESS_START {sys.executable}"  # it runs none of ours, once for each call
 RIGHT = ROOT / "examples" / "my_gpt2.py"
 CHUNKS = [[1, 2, 3], [4, 5], [6]]
 HAS_TORCH = all(importlib.util.find_spec(name) for name in ("torch", "transformers"))

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 def verify(folder, *arguments):
     command = [sys.executable, "-m", "llorch_core", "verify", "--json", *arguments]
     # A copy of the house is no part of the house: its lines are not to be counted.
-    untraced = {name: value for name, value in os.environ.items() if name != "COVERAGE_PROCESS_CONFIG"}
+    untraced = {name: value for name, value in os.environ.items() if name != "COVERAGE_PROCESS_START"}
     ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=180, env=untraced)
     assert "Traceback" not in ran.stderr, ran.stderr
     return ran
