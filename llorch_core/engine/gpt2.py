@@ -58,7 +58,7 @@ def forward(
     lengths = [len(chunk) for chunk in chunks]
     for cache, length in zip(caches, lengths, strict=True):
         cache.check_room(length)
-    spans = [slice(start, end) for start, end in pairwise([0, *np.cumsum(lengths).tolist()])]
+    spans = end_to_end(lengths)
 
     def show(name: str, x: Array | Ids) -> None:
         if observer is not None:
@@ -68,7 +68,7 @@ def forward(
     n_seen = max(cache.n_past + length for cache, length in zip(caches, lengths, strict=True))
     room = Buffers(config, sum(lengths), min(max(lengths), QUERIES) * n_seen)
     ids = np.concatenate(chunks)
-    places = np.concatenate([layers.positions(c.n_past, t) for c, t in zip(caches, lengths, strict=True)])
+    places = places_of(caches, lengths)
     show("ids", ids)
     x = layers.embedding(ids, places, weights.wte, weights.wpe)  # [T, n_embd]
     show("embed", x)
@@ -91,12 +91,22 @@ def forward(
         cache.advance(length)
     if rows == "last":
         x = x[layers.last_positions(lengths)]  # [number of sequences, n_embd]
-        spans = [slice(i, i + 1) for i in range(len(chunks))]
+        spans = end_to_end([1] * len(chunks))
     x = layers.layer_norm(x, weights.ln_f.weight, weights.ln_f.bias, config.layer_norm_epsilon)
     show("ln_f", x)
     logits = layers.logits(x, weights.lm_head)
     show("logits", logits)
     return logits
+
+
+def end_to_end(lengths: Sequence[int]) -> list[slice]:
+    """Return where the rows of each sequence are, where sequences lie one after the other."""
+    return [slice(start, end) for start, end in pairwise([0, *np.cumsum(lengths).tolist()])]
+
+
+def places_of(caches: Sequence[KVCache], lengths: Sequence[int]) -> Ids:
+    """Return int64 [sum of lengths]: the place in its sequence of each new row."""
+    return np.concatenate([layers.positions(c.n_past, t) for c, t in zip(caches, lengths, strict=True)])
 
 
 class Buffers:

@@ -59,6 +59,17 @@ class Block:
     ln_2: LayerNorm
     mlp: MLP
 
+    @property
+    def convs(self) -> dict[str, Conv1D]:
+        """The four matrices with their biases, by name, in the order of the data flow."""
+        attn, mlp = self.attn, self.mlp
+        return {
+            "attn.c_attn": attn.c_attn,
+            "attn.c_proj": attn.c_proj,
+            "mlp.c_fc": mlp.c_fc,
+            "mlp.c_proj": mlp.c_proj,
+        }
+
 
 @dataclass(frozen=True, eq=False)
 class Weights:
@@ -129,7 +140,7 @@ def load_weights(folder: Path, config: Config) -> Weights:
     return Weights(
         wte=wte,
         wpe=read("wpe.weight"),
-        h=tuple(_block(f"h.{layer}", read) for layer in range(config.n_layer)),
+        h=tuple(read_block(f"h.{layer}", read) for layer in range(config.n_layer)),
         ln_f=LayerNorm(read("ln_f.weight"), read("ln_f.bias")),
         lm_head=lm_head,
         ignored=ignored,
@@ -137,7 +148,9 @@ def load_weights(folder: Path, config: Config) -> Weights:
     )
 
 
-def _block(h: str, read: Callable[[str], Array]) -> Block:
+def read_block(h: str, read: Callable[[str], Array]) -> Block:
+    """Return the block of the name `h`; `read` gives a tensor by its GPT-2 name."""
+
     def norm(name: str) -> LayerNorm:
         return LayerNorm(read(f"{h}.{name}.weight"), read(f"{h}.{name}.bias"))
 

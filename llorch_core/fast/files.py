@@ -22,12 +22,11 @@ from llorch_core.engine.errors import ModelError, UsageError
 from llorch_core.engine.layers import Array
 from llorch_core.engine.model import Model
 from llorch_core.engine.safetensors_file import Entry, map_file, read_header
-from llorch_core.engine.weights import FILE, MLP, Attention, Block, Conv1D, LayerNorm, Weights
+from llorch_core.engine.weights import FILE, LayerNorm, Weights, expected_shapes, read_block
 from llorch_core.fast.packed import BITS, GROUPS, Packed, aligned, pack, packed_shapes
 
 METADATA = "llorch_packed"
 DTYPES = {"U32": np.uint32, "U16": np.uint16, "F32": np.float32}
-CONVS = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
 ALIGNED = 64
 
 
@@ -72,16 +71,9 @@ def _write(path: Path, model: Model, kind: str, group: int | None, on_matrix: Ca
         if scales[1]:
             tensors[f"{name}.scales"] = ("U16", scales)
     tensors |= {name: ("F32", x.shape) for name, x in kept.items()}
-    fields: dict[str, Any] = {"__metadata__": {METADATA: kind, "group": str(group or GROUPS.get(kind, 0))}}
-    begin = 0
-    for name, (dtype, shape) in tensors.items():
-        end = begin + int(np.prod(shape)) * np.dtype(DTYPES[dtype]).itemsize
-        fields[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
-        begin = end
-    header = json.dumps(fields).encode()
-    header += b" " * (-(8 + len(header)) % ALIGNED)
+    told = {METADATA: kind, "group": str(group or GROUPS.get(kind, 0))}
     with path.open("wb") as file:
-        file.write(len(header).to_bytes(8, "little") + header)
+        file.write(header(tensors, told, ALIGNED))
         for weight in matrices.values():
             packed = pack(weight, kind, group)
             file.write(packed.panels.data.cast("B"))
@@ -93,6 +85,24 @@ def _write(path: Path, model: Model, kind: str, group: int | None, on_matrix: Ca
         file.flush()
         os.fsync(file.fileno())
         return file.tell()
+
+
+def header(
+    tensors: Mapping[str, tuple[str, tuple[int, ...]]], metadata: Mapping[str, str], align: int
+) -> bytes:
+    """Return what a safetensors file begins with, where tensors (dtype, shape) follow each other in order.
+
+    Its length is a multiple of `align`.
+    """
+    fields: dict[str, Any] = {"__metadata__": metadata}
+    begin = 0
+    for name, (dtype, shape) in tensors.items():
+        end = begin + int(np.prod(shape)) * np.dtype(DTYPES[dtype]).itemsize
+        fields[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
+        begin = end
+    text = json.dumps(fields).encode()
+    text += b" " * (-(8 + len(text)) % align)
+    return len(text).to_bytes(8, "little") + text
 
 
 def metadata_of(folder: Path) -> Mapping[str, str]:
@@ -123,8 +133,9 @@ def read_packed(folder: Path) -> tuple[Config, Weights, dict[str, Packed]]:
             "Was it written by another version of llorch? Quantise the model again."
         )
     entries, buffer = read_header(folder / FILE), map_file(folder / FILE)
+    shapes, packed = expected_shapes(config), {}
 
-    def read(name: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    def stored(name: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
         entry: Entry | None = entries.pop(name, None)
         if entry is None or entry.dtype != dtype or entry.shape != shape:
             got = "is missing" if entry is None else f"is {entry.dtype} {list(entry.shape)}"
@@ -140,30 +151,33 @@ def read_packed(folder: Path) -> tuple[Config, Weights, dict[str, Packed]]:
         copy[:] = x
         return copy
 
-    def matrix(name: str, n_out: int, n_in: int) -> Packed:
+    def pack_of(name: str, n_out: int, n_in: int) -> None:
         panels, scales = packed_shapes(n_out, n_in, kind, int(group) or None)
-        read_scales = read(f"{name}.scales", "U16", scales) if scales[1] else np.empty(scales, np.uint16)
+        read_scales = stored(f"{name}.scales", "U16", scales) if scales[1] else np.empty(scales, np.uint16)
         size = (int(group) if kind in GROUPS else 0) or panels[1] * 32 // BITS[kind]
-        return Packed(kind, n_in, n_out, size, read(f"{name}.panels", "U32", panels), read_scales)
+        packed[name] = Packed(kind, n_in, n_out, size, stored(f"{name}.panels", "U32", panels), read_scales)
 
-    c = config
-    packed = {"lm_head": matrix("lm_head", c.n_vocab, c.n_embd)}
-    if not c.tie_word_embeddings:
-        packed["wte"] = matrix("wte", c.n_vocab, c.n_embd)
-    shapes = ((3 * c.n_embd, c.n_embd), (c.n_embd, c.n_embd), (c.n_inner, c.n_embd), (c.n_embd, c.n_inner))
+    def read(name: str) -> Array:
+        """Return a tensor by its GPT-2 name; of a matrix nothing, it is packed."""
+        shape = shapes[name]
+        if len(shape) == 1:
+            return stored(name, "F32", shape)
+        n_in, n_out = shape
+        pack_of(name.removesuffix(".weight"), n_out, n_in)
+        return NOWHERE
 
-    def norm(name: str) -> LayerNorm:
-        return LayerNorm(*(read(f"{name}.{part}", "F32", (c.n_embd,)) for part in ("weight", "bias")))
-
-    blocks = []
-    for n in range(c.n_layer):
-        for name, shape in zip(CONVS, shapes, strict=True):
-            packed[f"h.{n}.{name}"] = matrix(f"h.{n}.{name}", *shape)
-        convs = [Conv1D(NOWHERE, read(f"h.{n}.{name}.bias", "F32", shape[:1]))
-                 for name, shape in zip(CONVS, shapes, strict=True)]  # fmt: skip
-        blocks.append(Block(norm(f"h.{n}.ln_1"), Attention(*convs[:2]), norm(f"h.{n}.ln_2"), MLP(*convs[2:])))
-    wpe = read("wpe", "F32", (c.n_ctx, c.n_embd))
-    weights = Weights(NOWHERE, wpe, tuple(blocks), norm("ln_f"), NOWHERE, (), c.tie_word_embeddings)
+    pack_of("lm_head", config.n_vocab, config.n_embd)
+    if not config.tie_word_embeddings:
+        pack_of("wte", config.n_vocab, config.n_embd)
+    weights = Weights(
+        wte=NOWHERE,
+        wpe=stored("wpe", "F32", shapes["wpe.weight"]),
+        h=tuple(read_block(f"h.{n}", read) for n in range(config.n_layer)),
+        ln_f=LayerNorm(read("ln_f.weight"), read("ln_f.bias")),
+        lm_head=NOWHERE,
+        ignored=(),
+        tied=config.tie_word_embeddings,
+    )
     if entries:
         raise ModelError(
             f"{next(iter(entries))!r} in {folder / FILE} is no tensor of this model.\n"
@@ -179,8 +193,7 @@ def matrices_of(weights: Weights) -> dict[str, Array]:
     """Return every matrix that is packed, [n_out, n_in], by its name."""
     found = {"lm_head": weights.lm_head} | ({} if weights.tied else {"wte": weights.wte})
     for n, b in enumerate(weights.h):
-        convs = (b.attn.c_attn, b.attn.c_proj, b.mlp.c_fc, b.mlp.c_proj)
-        found |= {f"h.{n}.{name}": conv.weight.T for name, conv in zip(CONVS, convs, strict=True)}
+        found |= {f"h.{n}.{name}": conv.weight.T for name, conv in b.convs.items()}
     return found
 
 
@@ -193,8 +206,7 @@ def kept_of(weights: Weights) -> dict[str, Array]:
     """Return every tensor that stays float32, by its name."""
     found: dict[str, Array] = {"wpe": weights.wpe}
     for n, b in enumerate(weights.h):
-        convs = (b.attn.c_attn, b.attn.c_proj, b.mlp.c_fc, b.mlp.c_proj)
-        found |= {f"h.{n}.{name}.bias": conv.bias for name, conv in zip(CONVS, convs, strict=True)}
+        found |= {f"h.{n}.{name}.bias": conv.bias for name, conv in b.convs.items()}
         for name, norm in (("ln_1", b.ln_1), ("ln_2", b.ln_2)):
             found |= {f"h.{n}.{name}.weight": norm.weight, f"h.{n}.{name}.bias": norm.bias}
     return found | {"ln_f.weight": weights.ln_f.weight, "ln_f.bias": weights.ln_f.bias}

@@ -16,9 +16,9 @@ from llorch_core.engine.config import Config
 from llorch_core.engine.gpt2 import Observer, Rows
 from llorch_core.engine.layers import Array, Ids
 from llorch_core.engine.model import Model
-from llorch_core.engine.weights import Block, Conv1D, Weights
+from llorch_core.engine.weights import MLP, Attention, Block, Weights
 from llorch_core.fast import kernels
-from llorch_core.fast.files import read_packed
+from llorch_core.fast.files import kept_of, read_packed
 from llorch_core.fast.packed import BITS, KINDS, LANES, Packed
 from llorch_core.fast.team import Team
 from llorch_core.fast.tiles import k_in_a_turn
@@ -53,19 +53,19 @@ class Matrix:
         """Compute np.matmul(x, self), which x @ self is; x [n, n_in] gives [n, n_out]."""
         if function is not np.matmul or method != "__call__" or matrix is not self:
             raise TypeError(f"packed weights have no {function.__name__}: only x @ matrix")
-        y = self._product(x)
-        if out is None:
-            return y
-        out[0][...] = y
-        return out[0]
-
-    def _product(self, x: Array) -> Array:
-        wide = _rows(len(x), self.width)
-        wide[:, : x.shape[1]] = x
-        y = np.empty((len(x), len(self.packed.panels) * LANES), np.float32)
+        wide = x
+        if x.shape[1] < self.width or x.strides[1] != x.itemsize:
+            wide = _rows(len(x), self.width)
+            wide[:, : x.shape[1]] = x
+        n_out, columns = self.packed.n_out, len(self.packed.panels) * LANES
+        fits = out is not None and n_out == columns and out[0].flags.c_contiguous
+        y = out[0] if out is not None and fits else np.empty((len(x), columns), np.float32)
         given = (wide.ctypes.data, wide.strides[0], len(x), y.ctypes.data, y.strides[0])
         self.team.run(kernels.product, self.entry, *given)
-        return y[:, : self.packed.n_out]
+        if out is None or fits:
+            return y[:, :n_out]
+        out[0][...] = y[:, :n_out]
+        return out[0]
 
 
 class Head(Matrix):
@@ -97,15 +97,13 @@ class Forward:
         self.kind = packed["lm_head"].kind
         self.whole = weights if self.kind == "float32" else self._with_packed(weights)
         c = config
-        names = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
-        listed = [self.matrices[f"h.{n}.{name}"] for n in range(c.n_layer) for name in names]
-        self._entries = np.array([m.entry for m in [*listed, self.matrices["lm_head"]]])
+        convs = {f"h.{n}.{name}": conv for n, b in enumerate(weights.h) for name, conv in b.convs.items()}
+        self._entries = np.array([self.matrices[name].entry for name in [*convs, "lm_head"]])
         self._biases = np.zeros((4 * c.n_layer, max(3 * c.n_embd, c.n_inner)), np.float32)
         norms = [(n.weight, n.bias) for b in weights.h for n in (b.ln_1, b.ln_2)]
         self._norms = np.array([*norms, (weights.ln_f.weight, weights.ln_f.bias)], np.float32)
-        for n, b in enumerate(weights.h):
-            for i, one in enumerate((b.attn.c_attn, b.attn.c_proj, b.mlp.c_fc, b.mlp.c_proj)):
-                self._biases[4 * n + i, : len(one.bias)] = one.bias
+        for place, conv in zip(self._biases, convs.values(), strict=True):
+            place[: len(conv.bias)] = conv.bias
         self._scales = np.array(
             [
                 layers.attention_scale(c.head_dim, n, c.scale_attn_weights, c.scale_attn_by_inverse_layer_idx)
@@ -113,6 +111,9 @@ class Forward:
             ],
             np.float32,
         )
+        function = kernels.FUNCTIONS.index(c.activation_function)
+        self._sizes = np.array([c.n_layer, c.n_head, c.n_embd, c.n_inner, function], np.int64)
+        self._widths = self._widths_of_buffers()
         self._buffers: dict[str, Array] = {}
         self._counter = np.zeros(1, np.int64)
 
@@ -129,121 +130,98 @@ class Forward:
         for cache, length in zip(caches, lengths, strict=True):
             cache.check_room(length)
         ids = np.concatenate(chunks)
-        where = [(s, c.n_past + i, c.n_past + t)
-                 for s, (c, t) in enumerate(zip(caches, lengths, strict=True)) for i in range(t)]  # fmt: skip
+        places = gpt2.places_of(caches, lengths)
+        of = np.repeat(np.arange(len(chunks)), lengths)  # the sequence of each row
+        n_keys = np.array([cache.n_past for cache in caches]) + lengths
         wanted = layers.last_positions(lengths) if rows == "last" else np.arange(len(ids))
-        seen = self._buffers_for(
-            len(ids), len(wanted), max(keys for _, _, keys in where), observer is not None
-        )
-        places = np.array([place for _, place, _ in where])
+        seen = self._buffers_for(len(ids), len(wanted), int(n_keys.max()), observer is not None)
         seen["stream"][0, :, : self.config.n_embd] = layers.embedding(
             ids, places, self.whole.wte, self.whole.wpe
         )
-        self._step(caches, np.array(where), wanted, seen, slots=observer is not None)
+        self._step(
+            caches, np.stack([of, places, n_keys[of]], axis=1), wanted, seen, slots=observer is not None
+        )
         for cache, length in zip(caches, lengths, strict=True):
             cache.advance(length)
         if observer is not None:
-            self._show(observer, ids, lengths, wanted, rows, caches, seen)
+            self._show(observer, ids, lengths, rows, caches, seen)
         return seen["logits"][:, : self.config.n_vocab].copy()
 
     def in_float32(self) -> dict[str, Array]:
         """Return every weight by its name in a weight file, in float32, as the kernels multiply with it."""
-        w = self.whole
-        found: dict[str, Array] = {
-            "wpe.weight": w.wpe,
-            "ln_f.weight": w.ln_f.weight,
-            "ln_f.bias": w.ln_f.bias,
-        }
-        found["wte.weight"] = self.matrices.get("wte", self.matrices["lm_head"]).packed.rows(slice(None))
-        if not w.tied:
-            found["lm_head.weight"] = self.matrices["lm_head"].packed.rows(slice(None))
-        for n, b in enumerate(w.h):
-            for name, norm in ((f"h.{n}.ln_1", b.ln_1), (f"h.{n}.ln_2", b.ln_2)):
-                found |= {f"{name}.weight": norm.weight, f"{name}.bias": norm.bias}
-            for name, conv in (
-                (f"h.{n}.attn.c_attn", b.attn.c_attn),
-                (f"h.{n}.attn.c_proj", b.attn.c_proj),
-                (f"h.{n}.mlp.c_fc", b.mlp.c_fc),
-                (f"h.{n}.mlp.c_proj", b.mlp.c_proj),
-            ):
-                rows = self.matrices[name].packed.rows(slice(None))
-                found |= {f"{name}.weight": np.ascontiguousarray(rows.T), f"{name}.bias": conv.bias}
+        kept = kept_of(self.whole)
+        found = {"wpe.weight": kept.pop("wpe"), **kept}
+        for name, matrix in self.matrices.items():
+            rows = matrix.packed.rows(slice(None))
+            found[f"{name}.weight"] = rows if isinstance(matrix, Head) else np.ascontiguousarray(rows.T)
+        if "wte" not in self.matrices:
+            found["wte.weight"] = found.pop("lm_head.weight")
         return found
 
     def _step(
         self, caches: Sequence[KVCache], where: NDArray[Any], wanted: Ids, seen: dict[str, Array], slots: bool
     ) -> None:
-        c = self.config
-        function = kernels.FUNCTIONS.index(c.activation_function)
-        sizes = np.array([c.n_layer, c.n_head, c.n_embd, c.n_inner, function, slots], np.int64)
+        sizes = np.append(self._sizes, slots)
         held = np.array([cache.addresses() for cache in caches], np.int64)
         self._counter[0] = 0
         self.team.run(
             kernels.step,
-            *(self._counter.ctypes.data, sizes, c.layer_norm_epsilon, self._scales),
+            *(self._counter.ctypes.data, sizes, self.config.layer_norm_epsilon, self._scales),
             *(self._entries, self._biases, self._norms, held, where, wanted),
             *(seen[name] for name in BUFFERS),
         )
 
+    def _widths_of_buffers(self) -> dict[str, int]:
+        """Return the numbers in a row of each buffer: inputs and outputs of matrices as they are padded."""
+        first = {name: self.matrices[f"h.0.{name}"] for name in ("attn.c_attn", "mlp.c_proj")}
+        embd = first["attn.c_attn"].width
+        widths = dict.fromkeys(("stream", "normed", "context", "mid", "normed_2", "last"), embd)
+        for name, of in (
+            ("qkv", "h.0.attn.c_attn"),
+            ("attended", "h.0.attn.c_proj"),
+            ("fc", "h.0.mlp.c_fc"),
+            ("out", "h.0.mlp.c_proj"),
+            ("logits", "lm_head"),
+        ):
+            widths[name] = len(self.matrices[of].packed.panels) * LANES
+        return widths | {"act": max(first["mlp.c_proj"].width, widths["fc"])}
+
     def _buffers_for(self, n_rows: int, n_wanted: int, n_keys: int, slots: bool) -> dict[str, Array]:
         """Return a buffer for each stage: the last step's where they are large enough, else new ones."""
-        c = self.config
-        embd, inner = self.matrices["h.0.attn.c_attn"].width, self.matrices["h.0.mlp.c_proj"].width
-        wide = {
-            name: len(self.matrices[of].packed.panels) * LANES
-            for name, of in (
-                ("qkv", "h.0.attn.c_attn"),
-                ("attended", "h.0.attn.c_proj"),
-                ("fc", "h.0.mlp.c_fc"),
-                ("out", "h.0.mlp.c_proj"),
-                ("logits", "lm_head"),
-            )
-        }
-        widths = {
-            "stream": embd,
-            "normed": embd,
-            "context": embd,
-            "mid": embd,
-            "normed_2": embd,
-            "last": embd,
-        }
-        widths |= wide | {"act": max(inner, wide["fc"])}
-        n_slots = c.n_layer if slots else 1
         if slots:
-            return {name: self._new(name, widths, n_slots, n_rows, n_wanted, n_keys) for name in BUFFERS}
+            return self._new_buffers(self.config.n_layer, n_rows, n_wanted, n_keys)
         kept = self._buffers
-        if not kept or len(kept["stream"][0]) < n_rows or kept["scores"].shape[-1] < n_keys:
-            n_keys = min(c.n_ctx, max(64, 2 * n_keys))
-            kept = {name: self._new(name, widths, 1, MOST_ROWS, MOST_ROWS, n_keys) for name in BUFFERS}
-            self._buffers = kept
+        if not kept or kept["scores"].shape[-1] < n_keys:
+            n_keys = min(self.config.n_ctx, max(64, 2 * n_keys))
+            kept = self._buffers = self._new_buffers(0, MOST_ROWS, MOST_ROWS, n_keys)
         return {
             name: one[:n_wanted] if name in ("last", "logits") else one[:, :n_rows]
             for name, one in kept.items()
         }
 
-    def _new(
-        self, name: str, widths: dict[str, int], slots: int, n_rows: int, n_wanted: int, n_keys: int
-    ) -> Array:
-        if name in ("scores", "probs"):
-            return np.zeros((slots, n_rows, self.config.n_head, n_keys), np.float32)
-        if name in ("last", "logits"):
-            return _rows(n_wanted, widths[name])
-        extra = slots > 1 or (slots == 1 and name == "stream" and self.config.n_layer == 1)
-        count = slots + 1 if name == "stream" and extra else slots
-        return _rows(count * n_rows, widths[name]).reshape(count, n_rows, widths[name])
+    def _new_buffers(self, layers_kept: int, n_rows: int, n_wanted: int, n_keys: int) -> dict[str, Array]:
+        """Return buffers of zeros, as `kernels.step` names them.
+
+        layers_kept  layers that have a slot of their own, and the stream one more, for what comes in; 0 for
+                     one slot that all share. Rows cut from that one have no gap between them: numba compiles
+                     another version for such that have, and it computes other bits
+        """
+        slots, n_head = max(1, layers_kept), self.config.n_head
+        shapes: dict[str, tuple[int, ...]] = {
+            name: (slots, n_rows, width) for name, width in self._widths.items()
+        }
+        shapes |= dict.fromkeys(("scores", "probs"), (slots, n_rows, n_head, n_keys))
+        shapes |= {name: (n_wanted, self._widths[name]) for name in ("last", "logits")}
+        shapes["stream"] = (layers_kept + 1, n_rows, self._widths["stream"])
+        return {name: np.zeros(shapes[name], np.float32) for name in BUFFERS}
 
     def _with_packed(self, weights: Weights) -> Weights:
         """Return weights whose matrices are packed ones."""
 
-        def conv(one: Conv1D, name: str) -> Conv1D:
-            return Conv1D(self.matrices[name], one.bias)  # type: ignore[arg-type]
-
         def block(n: int, b: Block) -> Block:
-            attn = replace(b.attn, c_attn=conv(b.attn.c_attn, f"h.{n}.attn.c_attn"),
-                           c_proj=conv(b.attn.c_proj, f"h.{n}.attn.c_proj"))  # fmt: skip
-            mlp = replace(b.mlp, c_fc=conv(b.mlp.c_fc, f"h.{n}.mlp.c_fc"),
-                          c_proj=conv(b.mlp.c_proj, f"h.{n}.mlp.c_proj"))  # fmt: skip
-            return replace(b, attn=attn, mlp=mlp)
+            matrices: dict[str, Any] = {name: self.matrices[f"h.{n}.{name}"] for name in b.convs}
+            convs = [replace(conv, weight=matrices[name]) for name, conv in b.convs.items()]
+            return replace(b, attn=Attention(*convs[:2]), mlp=MLP(*convs[2:]))
 
         head: Any = self.matrices["lm_head"]
         wte: Any = self.matrices.get("wte", head)
@@ -254,16 +232,14 @@ class Forward:
         observer: Observer,
         ids: Ids,
         lengths: list[int],
-        wanted: Ids,
         rows: Rows,
         caches: Sequence[KVCache],
         seen: dict[str, Array],
     ) -> None:
         """Hand every checkpoint to the observer, in the order in which the data flow."""
         c = self.config
-        ends = np.cumsum(lengths)
-        spans = [slice(end - length, end) for end, length in zip(ends, lengths, strict=True)]
-        rows_shown = [slice(i, i + 1) for i in range(len(lengths))] if rows == "last" else spans
+        spans = gpt2.end_to_end(lengths)
+        rows_shown = gpt2.end_to_end([1] * len(lengths)) if rows == "last" else spans
 
         def show(name: str, x: Array | Ids, spans: list[slice] = spans) -> None:
             for sequence, span in enumerate(spans):

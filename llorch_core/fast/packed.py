@@ -46,10 +46,6 @@ class Packed:
     panels: NDArray[np.uint32]
     scales: NDArray[np.uint16]
 
-    @property
-    def nbytes(self) -> int:
-        return self.panels.nbytes + self.scales.nbytes
-
     def rows(self, outputs: Ids | slice) -> Array:
         """Return the float32 weights of some outputs, [outputs, n_in]: what the kernels multiply with."""
         chosen = np.arange(self.n_out)[outputs]
@@ -73,9 +69,7 @@ def pack(weight: Array, kind: str, group: int | None = None) -> Packed:
     panels, width = shape[0], shape[1] * 32 // BITS[kind]
     group = (group or GROUPS[kind]) if kind in GROUPS else width
     words, scales = aligned(shape, np.uint32), aligned(scales_shape, np.uint16)
-    step = max(
-        1, 2**22 // (LANES * width)
-    )  # panels at a time, so that nothing as large as the matrix is made
+    step = max(1, 2**22 // (LANES * width))  # panels at a time: nothing as large as the matrix is made
     for start in range(0, panels, step):
         end = min(start + step, panels)
         part = np.zeros(((end - start) * LANES, width), np.float32)

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from pathlib import Path
 
 import numpy as np
 
 from llorch_core.engine.config import read_config
 from llorch_core.engine.weights import expected_shapes
+from llorch_core.fast.files import header
 
 GPT2 = {"vocab_size": 50257, "n_positions": 1024}
 SHAPES = {
@@ -40,7 +40,7 @@ def write_seeded(folder: Path, shape: str, seed: int = 124) -> Path:
     shapes = expected_shapes(read_config(folder))
     rng = np.random.default_rng(seed)
     with (folder / "model.safetensors").open("wb") as file:
-        file.write(header(shapes))
+        file.write(header({name: ("F32", sizes) for name, sizes in shapes.items()}, {"format": "pt"}, 8))
         for name, sizes in shapes.items():
             spread, mean = initial(name)
             x = rng.standard_normal(sizes, np.float32)
@@ -57,17 +57,6 @@ def initial(name: str) -> tuple[float, float]:
     if name.endswith("bias"):
         return 0.01, 0.0
     return (0.02 if name == "wte.weight" else 0.06), 0.0
-
-
-def header(shapes: dict[str, tuple[int, ...]]) -> bytes:
-    """Return what a safetensors file begins with: where each tensor lies, padded to eight bytes."""
-    entries, end = {}, 0
-    for name, sizes in shapes.items():
-        begin, end = end, end + 4 * math.prod(sizes)
-        entries[name] = {"dtype": "F32", "shape": list(sizes), "data_offsets": [begin, end]}
-    text = json.dumps({"__metadata__": {"format": "pt"}, **entries}).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
 
 
 def main() -> None:
