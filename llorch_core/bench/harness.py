@@ -83,11 +83,11 @@ def measure(
     for start in STARTS:
         if start.model and folder is None:
             continue
-        tell(_shown(start.words, folder if start.model else None))
+        shown = _shown(start.words, folder if start.model else None)
+        tell(shown)
         options = ["--model", str(folder)] if start.model else []
         took = [first_output([*LLORCH, *start.words, *options], patience) for _ in range(rounds)]
         found = spread(took)
-        shown = _shown(start.words, folder if start.model else None)
         about = {"command": shown, "seconds": found, "wanted": start.wanted}
         starts.append({**about, "met": found["median"] < start.wanted})
     commands = []
@@ -147,16 +147,22 @@ class Ran:
     said: str
 
 
+def _begin(command: Sequence[str], errors: int) -> subprocess.Popen[bytes]:
+    """Start a command with those that it starts in a session of their own, and its output unbuffered."""
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        stdin=subprocess.DEVNULL,
+        bufsize=0,
+        start_new_session=True,
+    )
+
+
 def whole(command: Sequence[str], patience: float) -> Ran:
     """Run a command to its end."""
     started = time.perf_counter()
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = _begin(command, subprocess.STDOUT)
     watch = Watch(process.pid)
     try:
         said, _ = process.communicate(timeout=patience)
@@ -182,14 +188,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 def first_output(command: Sequence[str], patience: float) -> float:
     """Return the seconds until a command shows its first byte. Raises UsageError where it shows none."""
     started = time.perf_counter()
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
-        bufsize=0,
-        start_new_session=True,
-    )
+    process = _begin(command, subprocess.PIPE)
     watchdog = threading.Timer(patience, end, [process])
     watchdog.start()
     assert process.stdout is not None

@@ -17,10 +17,7 @@ from threadpoolctl import threadpool_limits
 
 Array = npt.NDArray[np.float32]
 
-LEAST, MOST = (
-    1 << 20,
-    2 << 30,
-)  # bytes that are read: no less than a thread is worth, no more than memory allows
+LEAST, MOST = 1 << 20, 2 << 30  # bytes that are read: worth a thread, and not more than memory allows
 AT_ONCE = 64 << 20  # bytes that are read before threads wait for each other
 WIDTH = 1024  # columns of the matrix that is read
 PATIENCE = 0.15  # seconds for each way of reading

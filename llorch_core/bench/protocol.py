@@ -58,6 +58,45 @@ class Timed(Protocol):
         ...
 
 
+class Stepwise:
+    """An engine that reads the next ids of each sequence in a call, and keeps what was read before.
+
+    begin  forget everything, and make room for so many sequences of so many ids
+    read   int64 [sequences, T] -> float32 [sequences, n_vocab], the row behind the last id of each
+    """
+
+    begin: Callable[[int, int], object]
+    read: Callable[[Any], Any]
+
+    def greedy(
+        self, prompts: Sequence[Sequence[int]], count: int, on_first: Callable[[], None]
+    ) -> list[list[int]]:
+        import numpy as np
+
+        self.begin(len(prompts), len(prompts[0]) + count)
+        made = [self.read(np.array(prompts, np.int64)).argmax(-1)]
+        on_first()
+        while len(made) < count:
+            made.append(self.read(made[-1][:, None]).argmax(-1))
+        return [[int(i) for i in row] for row in zip(*made, strict=True)]
+
+    def decode(self, prompt: Sequence[int], count: int, on_first: Callable[[], None]) -> list[int]:
+        return self.greedy([prompt], count, on_first)[0]
+
+    def prefill(self, prompt: Sequence[int]) -> int:
+        return self.greedy([prompt], 1, lambda: None)[0][0]
+
+    def batch(self, prompts: Sequence[Sequence[int]], count: int) -> list[list[int]]:
+        return self.greedy(prompts, count, lambda: None)
+
+    def logits(self, prompt: Sequence[int]) -> bytes:
+        import numpy as np
+
+        self.begin(1, len(prompt))
+        row: bytes = self.read(np.array([prompt], np.int64))[0].astype("<f4").tobytes()
+        return row
+
+
 def serve(load: Callable[[Mapping[str, Any]], Timed]) -> None:
     """Answer requests until standard input ends. `load` makes the engine that a request asks for."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")

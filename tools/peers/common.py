@@ -1,4 +1,4 @@
-"""What the adapters of peers share: what is missing, where conversions lie, and greedy choice step by step.
+"""What the adapters of peers share: what is missing, and where conversions lie.
 
 An adapter is a script that answers `llorch_core.bench.protocol`, run by a Python that has the peer. It
 imports the peer only when a model is asked for, so that a missing package is an answer and not an end.
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FunctionType
 from typing import Any, TypeVar
 
+from llorch_core.bench.protocol import Stepwise as Stepwise  # which adapters take from here
 from llorch_core.bench.protocol import Unable
 
 Kind = TypeVar("Kind")
@@ -59,45 +60,6 @@ def converted(request: Mapping[str, Any], name: str, write: FunctionType) -> tup
             write(Path(unfinished) / name)
             (Path(unfinished) / name).rename(place)
     return place, time.perf_counter() - started
-
-
-class Stepwise:
-    """An engine that reads the next ids of each sequence in a call, and keeps what was read before.
-
-    begin  forget everything, and make room for so many sequences of so many ids
-    read   int64 [sequences, T] -> float32 [sequences, n_vocab], the row behind the last id of each
-    """
-
-    begin: Callable[[int, int], object]
-    read: Callable[[Any], Any]
-
-    def greedy(
-        self, prompts: Sequence[Sequence[int]], count: int, on_first: Callable[[], None]
-    ) -> list[list[int]]:
-        import numpy as np
-
-        self.begin(len(prompts), len(prompts[0]) + count)
-        made = [self.read(np.array(prompts, np.int64)).argmax(-1)]
-        on_first()
-        while len(made) < count:
-            made.append(self.read(made[-1][:, None]).argmax(-1))
-        return [[int(i) for i in row] for row in zip(*made, strict=True)]
-
-    def decode(self, prompt: Sequence[int], count: int, on_first: Callable[[], None]) -> list[int]:
-        return self.greedy([prompt], count, on_first)[0]
-
-    def prefill(self, prompt: Sequence[int]) -> int:
-        return self.greedy([prompt], 1, lambda: None)[0][0]
-
-    def batch(self, prompts: Sequence[Sequence[int]], count: int) -> list[list[int]]:
-        return self.greedy(prompts, count, lambda: None)
-
-    def logits(self, prompt: Sequence[int]) -> bytes:
-        import numpy as np
-
-        self.begin(1, len(prompt))
-        row: bytes = self.read(np.array([prompt], np.int64))[0].astype("<f4").tobytes()
-        return row
 
 
 def in_steps(room: int) -> int:
