@@ -4,6 +4,8 @@ import json
 import math
 import os
 import struct
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -90,6 +92,45 @@ def traced_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     if "LLORCH_TRACED" in os.environ and request.path.parent.name in ("cli", "subject"):
         monkeypatch.setenv("COVERAGE_PROCESS_START", str(HERE / "processes.coveragerc"))
         monkeypatch.setenv("COVERAGE_FILE", str(HERE.parent / ".coverage"))
+
+
+@pytest.fixture
+def on_terminal() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """on_terminal(*arguments, stdout=…, **environment) -> how llorch ended; its stdout is what is shown.
+
+    The terminal has 120 columns, and shows standard output, too, unless that goes elsewhere.
+    """
+
+    def run(
+        *arguments: str, stdout: int | None = None, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "llorch_core", *arguments]
+        import pty  # which Windows lacks
+
+        told = {"TERM": "xterm-256color", "COLUMNS": "120", **environment}
+        reader, writer = pty.openpty()
+        running = subprocess.Popen(
+            command,
+            stdin=writer,
+            stdout=writer if stdout is None else stdout,
+            stderr=writer,
+            cwd=HERE.parent,
+            env={**os.environ, **told},
+        )
+        os.close(writer)
+        shown = b""
+        while True:
+            try:
+                chunk = os.read(reader, 65536)
+            except OSError:  # the other end was closed
+                break
+            if not chunk:
+                break
+            shown += chunk
+        os.close(reader)
+        return subprocess.CompletedProcess(command, running.wait(timeout=60), shown.decode())
+
+    return run
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -220,42 +219,16 @@ def test_generate_refuses_input_that_is_no_text():
     assert b"not UTF-8 at byte 0" in ran.stderr
 
 
-def on_terminal(*arguments, **environment):
-    """Return what a terminal of 120 columns shows."""
-    reader, writer = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "llorch_core", *arguments],
-        stdin=writer,
-        stdout=writer,
-        stderr=writer,
-        cwd=ROOT,
-        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", **environment},
-    )
-    os.close(writer)
-    shown = b""
-    while True:
-        try:
-            chunk = os.read(reader, 65536)
-        except OSError:  # the other end was closed
-            break
-        if not chunk:
-            break
-        shown += chunk
-    os.close(reader)
-    process.wait(timeout=60)
-    return shown.decode()
-
-
-def test_a_terminal_gets_colour_and_no_color_takes_it_away():
-    colours = on_terminal("verify", "--component", "argmax")
-    plain = on_terminal("verify", "--component", "argmax", NO_COLOR="1")
+def test_a_terminal_gets_colour_and_no_color_takes_it_away(on_terminal):
+    colours = on_terminal("verify", "--component", "argmax").stdout
+    plain = on_terminal("verify", "--component", "argmax", NO_COLOR="1").stdout
     assert "\x1b[32m" in colours
     assert "\x1b[32m" not in plain
     assert "conforms" in plain
 
 
-def test_a_terminal_sees_the_prompt_before_the_text_and_the_speed_after_it():
-    shown = on_terminal("generate", "To be", "--max-tokens", "5", "--seed", "1")
+def test_a_terminal_sees_the_prompt_before_the_text_and_the_speed_after_it(on_terminal):
+    shown = on_terminal("generate", "To be", "--max-tokens", "5", "--seed", "1").stdout
     assert "To be" in shown
     assert "5 tokens, " in shown
     assert "seed 1" in shown

@@ -2,8 +2,8 @@
 
 import json
 import os
-import pty
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +18,7 @@ from llorch_core.cli.generate import command
 from llorch_core.engine.errors import UsageError
 from llorch_core.engine.model import load
 from llorch_core.engine.sampling import Sampling
+from llorch_core.engine.speculation import Lookup
 
 ROOT = Path(__file__).parents[2]
 TEXTS = ["To be", "ROMEO:", "O", "My lord,\nwhat is the matter?", "What", "Who's there?", "All:\n", "Now is"]
@@ -388,34 +389,20 @@ def test_caches_take_a_quarter_of_the_memory_at_most(monkeypatch, tmp_path, prom
     assert generate_batch.memory() > 2**27
 
 
-def test_a_terminal_sees_how_far_it_is(tmp_path, prompts):
-    reader, writer = pty.openpty()
+def test_a_terminal_sees_how_far_it_is(tmp_path, prompts, on_terminal):
     arguments = ["generate", "--batch", str(prompts), "-o", str(tmp_path / "out")]
-    running = subprocess.Popen(
-        [sys.executable, "-m", "llorch_core", *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=writer,
-        cwd=ROOT,
-        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"},
-    )
-    os.close(writer)
-    shown = b""
-    while True:
-        try:
-            chunk = os.read(reader, 65536)
-        except OSError:  # the other end was closed
-            break
-        if not chunk:
-            break
-        shown += chunk
-    os.close(reader)
-    assert running.wait(timeout=60) == 0
-    assert b"/24" in shown
-    assert b"tokens/s" in shown
+    ran = on_terminal(*arguments, stdout=subprocess.DEVNULL, COLUMNS="100")
+    assert ran.returncode == 0
+    assert "/24" in ran.stdout
+    assert re.search(r"[1-9][0-9,]* tokens/s", ran.stdout)
 
 
-def test_drafts_change_no_line(tmp_path):
+def test_drafts_change_no_line(tmp_path, monkeypatch):
+    found, draft = [], Lookup.draft
+    monkeypatch.setattr(Lookup, "draft", lambda *given: found.append(draft(*given)) or found[-1])
     path = write(tmp_path / "p", [{"prompt": text, "temperature": 0} for text in ("O, O, O, O,", "To be")])
     batch(path, tmp_path / "plain", "--max-tokens", 60, "--seed", 1, "--batch-size", 1)
+    assert not found
     batch(path, tmp_path / "drafts", "--max-tokens", 60, "--seed", 1, "--batch-size", 1, "--speculate", 8)
+    assert any(found)
     assert results(tmp_path / "plain") == results(tmp_path / "drafts")
