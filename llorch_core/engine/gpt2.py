@@ -34,6 +34,31 @@ class Forward(Protocol):
     ) -> Array: ...
 
 
+class Layers(Protocol):
+    """What computes the layers of a forward pass; see the functions of the same names."""
+
+    def layer_norm(
+        self, x: Array, weight: Array, bias: Array, epsilon: float, out: Array | None = None
+    ) -> Array: ...
+
+    def projection(self, x: Array, weight: Array, bias: Array, out: Array | None = None) -> Array: ...
+
+    def activation(self, x: Array, function: str, out: Array | None = None) -> Array: ...
+
+    def residual(self, stream: Array, branch: Array, out: Array | None = None) -> Array: ...
+
+    def attend(
+        self,
+        q: Array,
+        keys: Array,
+        values: Array,
+        scale: float,
+        room: Buffers,
+        context: Array,
+        shown: dict[str, Array] | None,
+    ) -> None: ...
+
+
 def forward(
     weights: Weights,
     config: Config,
@@ -41,6 +66,7 @@ def forward(
     caches: Sequence[KVCache],
     rows: Rows = "all",
     observer: Observer | None = None,
+    computed: Layers | None = None,
 ) -> Array:
     """Read the new tokens of one or more sequences, and predict what follows each of them.
 
@@ -48,6 +74,7 @@ def forward(
     caches    one a sequence; what it holds is the past, and the new positions are added to it
     rows      "all", or "last": only the last new position of each sequence gets logits
     observer  sees every checkpoint of every sequence; whether there is one changes no bit
+    computed  what computes each layer; `NumPy` where there is none
 
     Returns float32 (sum of T_i, n_vocab), or (number of sequences, n_vocab) for "last".
     Raises UsageError where a cache has no room, before any work: no cache is changed.
@@ -59,6 +86,7 @@ def forward(
     for cache, length in zip(caches, lengths, strict=True):
         cache.check_room(length)
     spans = end_to_end(lengths)
+    computed = computed or NumPy()
 
     def show(name: str, x: Array | Ids) -> None:
         if observer is not None:
@@ -73,19 +101,19 @@ def forward(
     x = layers.embedding(ids, places, weights.wte, weights.wpe)  # [T, n_embd]
     show("embed", x)
     for n, block in enumerate(weights.h):
-        normed = layers.layer_norm(
+        normed = computed.layer_norm(
             x, block.ln_1.weight, block.ln_1.bias, config.layer_norm_epsilon, out=room.normed
         )
         show(f"h.{n}.ln_1", normed)
-        branch = attention(block, config, n, normed, spans, caches, show, observer, room)
-        x = layers.residual(x, branch, out=x)
+        branch = attention(block, config, n, normed, spans, caches, show, observer, room, computed)
+        x = computed.residual(x, branch, out=x)
         show(f"h.{n}.mid", x)
-        normed = layers.layer_norm(
+        normed = computed.layer_norm(
             x, block.ln_2.weight, block.ln_2.bias, config.layer_norm_epsilon, out=room.normed
         )
         show(f"h.{n}.ln_2", normed)
-        branch = mlp(block.mlp, config.activation_function, n, normed, show, room.fc, room.branch)
-        x = layers.residual(x, branch, out=x)
+        branch = mlp(block.mlp, config.activation_function, n, normed, show, room.fc, room.branch, computed)
+        x = computed.residual(x, branch, out=x)
         show(f"h.{n}.out", x)
     for cache, length in zip(caches, lengths, strict=True):
         cache.advance(length)
@@ -143,26 +171,29 @@ def attention(
     show: Callable[[str, Array], None],
     observer: Observer | None,
     room: Buffers,
+    computed: Layers,
 ) -> Array:
     """Let each new position of x (T, n_embd) gather from the positions of its own sequence.
 
     Returns (T, n_embd), to be added to the residual stream: a buffer of `room`.
     """
     c_attn, c_proj = block.attn.c_attn, block.attn.c_proj
-    q, k, v = layers.qkv(x, c_attn.weight, c_attn.bias, config.n_head, out=room.qkv)  # [n_head, T, head_dim]
+    q, k, v = layers.qkv(
+        x, c_attn.weight, c_attn.bias, config.n_head, room.qkv, computed.projection
+    )  # [n_head, T, head_dim]
     scale = layers.attention_scale(
         config.head_dim, n, config.scale_attn_weights, config.scale_attn_by_inverse_layer_idx
     )
     for sequence, (span, cache) in enumerate(zip(spans, caches, strict=True)):
         keys, values = cache.extend(n, k[:, span], v[:, span])  # [n_head, S, head_dim]
         shown = None if observer is None else _unseen(q[:, span], keys)
-        attend(q[:, span], keys, values, scale, room, room.context[span], shown)
+        computed.attend(q[:, span], keys, values, scale, room, room.context[span], shown)
         if observer is not None and shown is not None:
             parts = {"q": q[:, span], "k": k[:, span], "v": v[:, span], "keys": keys, "values": values}
             for name, part in {**parts, **shown}.items():
                 observer(sequence, f"h.{n}.attn.{name}", part.copy())
     show(f"h.{n}.attn.context", room.context)
-    out = layers.projection(room.context, c_proj.weight, c_proj.bias, out=room.branch)
+    out = computed.projection(room.context, c_proj.weight, c_proj.bias, out=room.branch)
     show(f"h.{n}.attn.out", out)
     return out
 
@@ -214,6 +245,7 @@ def mlp(
     show: Callable[[str, Array], None],
     fc: Array | None = None,
     out: Array | None = None,
+    computed: Layers | None = None,
 ) -> Array:
     """Widen x (T, n_embd) to n_inner, bend it, and narrow it again; to be added to the stream.
 
@@ -223,10 +255,21 @@ def mlp(
 
     Spec: mlp.
     """
-    fc = layers.projection(x, weights.c_fc.weight, weights.c_fc.bias, out=fc)  # [T, n_inner]
+    computed = computed or NumPy()
+    fc = computed.projection(x, weights.c_fc.weight, weights.c_fc.bias, out=fc)  # [T, n_inner]
     show(f"h.{n}.mlp.fc", fc)
-    act = layers.activation(fc, function, out=fc)
+    act = computed.activation(fc, function, out=fc)
     show(f"h.{n}.mlp.act", act)
-    out = layers.projection(act, weights.c_proj.weight, weights.c_proj.bias, out=out)
+    out = computed.projection(act, weights.c_proj.weight, weights.c_proj.bias, out=out)
     show(f"h.{n}.mlp.out", out)
     return out
+
+
+class NumPy:
+    """The layers as NumPy computes them."""
+
+    layer_norm = staticmethod(layers.layer_norm)
+    projection = staticmethod(layers.projection)
+    activation = staticmethod(layers.activation)
+    residual = staticmethod(layers.residual)
+    attend = staticmethod(attend)

@@ -90,18 +90,24 @@ def projection(x: Array, weight: Array, bias: Array, out: Array | None = None) -
 
 
 def qkv(
-    x: Array, weight: Array, bias: Array, n_head: int, out: Array | None = None
+    x: Array,
+    weight: Array,
+    bias: Array,
+    n_head: int,
+    out: Array | None = None,
+    project: Callable[..., Array] = projection,
 ) -> tuple[Array, Array, Array]:
     """Project the stream to queries, keys and values, and deal them out to the heads.
 
     x       (T, n_embd)           normalised stream
     weight  (n_embd, 3 * n_embd)  c_attn: all queries, then all keys, then all values
     bias    (3 * n_embd,)
+    project in the place of `projection`
 
     Returns q, k, v, each (n_head, T, head_dim): views of (T, 3 * n_embd).
     Spec: qkv. Source: openai/gpt-2, src/model.py, attn.
     """
-    heads = split_heads(projection(x, weight, bias, out), 3 * n_head)
+    heads = split_heads(project(x, weight, bias, out), 3 * n_head)
     return heads[:n_head], heads[n_head : 2 * n_head], heads[2 * n_head :]
 
 

@@ -18,7 +18,9 @@ from llorch_core.engine.layers import Array, Ids
 from llorch_core.engine.model import Model
 from llorch_core.engine.weights import MLP, Attention, Block, Weights
 from llorch_core.fast import kernels
+from llorch_core.fast.amx import K
 from llorch_core.fast.files import kept_of, read_packed
+from llorch_core.fast.many import Many
 from llorch_core.fast.packed import BITS, KINDS, LANES, Packed
 from llorch_core.fast.team import Team
 from llorch_core.fast.tiles import k_in_a_turn
@@ -32,8 +34,8 @@ class Matrix:
     Of the head, `matrix.T` stands for [n_vocab, n_embd], as `matrix[ids]` does for its rows.
     """
 
-    def __init__(self, packed: Packed, team: Team) -> None:
-        self.packed, self.team = packed, team
+    def __init__(self, packed: Packed, many: Many) -> None:
+        self.packed, self.many = packed, many
         self.width = packed.panels.shape[1] * 32 // BITS[packed.kind]  # inputs, as they are padded
         groups = packed.scales.shape[1] or 1
         self.entry = np.array(
@@ -60,8 +62,11 @@ class Matrix:
         n_out, columns = self.packed.n_out, len(self.packed.panels) * LANES
         fits = out is not None and n_out == columns and out[0].flags.c_contiguous
         y = out[0] if out is not None and fits else np.empty((len(x), columns), np.float32)
-        given = (wide.ctypes.data, wide.strides[0], len(x), y.ctypes.data, y.strides[0])
-        self.team.run(kernels.product, self.entry, *given)
+        if self.many.has_unit and len(x) > MOST_ROWS and self.width % K == 0:
+            self.many.multiply(self.entry, wide, y)
+        else:
+            given = (wide.ctypes.data, wide.strides[0], len(x), y.ctypes.data, y.strides[0])
+            self.many.team.run(kernels.product, self.entry, *given)
         if out is None or fits:
             return y[:, :n_out]
         out[0][...] = y[:, :n_out]
@@ -90,8 +95,9 @@ class Forward:
 
     def __init__(self, weights: Weights, config: Config, packed: dict[str, Packed], threads: int) -> None:
         self.config, self.team = config, Team(threads)
+        self.many = Many(self.team)
         self.matrices = {
-            name: (Head if name in ("wte", "lm_head") else Matrix)(one, self.team)
+            name: (Head if name in ("wte", "lm_head") else Matrix)(one, self.many)
             for name, one in packed.items()
         }
         self.kind = packed["lm_head"].kind
@@ -126,7 +132,7 @@ class Forward:
     ) -> Array:
         lengths = [len(chunk) for chunk in chunks]
         if sum(lengths) > MOST_ROWS:
-            return gpt2.forward(self.whole, self.config, chunks, caches, rows, observer)
+            return gpt2.forward(self.whole, self.config, chunks, caches, rows, observer, self.many)
         for cache, length in zip(caches, lengths, strict=True):
             cache.check_room(length)
         ids = np.concatenate(chunks)

@@ -7,21 +7,40 @@ nobody does: the same code computes the same bits either way.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import sys
+from functools import partial, reduce
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
-from llorch_core.fast.tiles import multiply
+from llorch_core.fast.packed import LANES
+from llorch_core.fast.tiles import LONG, VECTOR, load, multiply
 
 FUSED = {"reassoc", "contract", "nsz"}  # sums in any order, a product and a sum rounded once
-compiled = njit(nogil=True, cache=True)
-in_order = njit(nogil=True, cache=True, fastmath={"contract"})
-summed = njit(nogil=True, cache=True, fastmath=FUSED)
+ROOM = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+STAMP = hashlib.sha256(ROOM).hexdigest()
+
+
+def compiled(function: Any = None, fastmath: Any = False) -> Any:
+    """Have a function compiled, and kept for later processes until any file of this room changes.
+
+    numba looks at the one file that a function is in, and would go on with what was compiled from another.
+    """
+    if function is None:
+        return partial(compiled, fastmath=fastmath)
+    made = njit(nogil=True, cache=True, error_model="numpy", fastmath=fastmath)(function)
+    made._cache._cache_file._source_stamp = STAMP
+    return made
+
+
+summed = compiled(fastmath=FUSED)
 
 FUNCTIONS = ("gelu_new", "gelu", "gelu_fast", "quick_gelu", "relu", "silu", "tanh")
 TURNS = 200  # looks at a barrier before a thread lets others have its core
@@ -32,7 +51,7 @@ let_others_run = types.ExternalFunction(
 
 
 @intrinsic
-def _floats(typingctx: Any, address: Any) -> Any:
+def floats(typingctx: Any, address: Any) -> Any:
     """Return a pointer to the float32 numbers at an address."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
@@ -64,15 +83,22 @@ def _arrived(typingctx: Any, address: Any) -> Any:
 
 
 @intrinsic
-def _power_of_two(typingctx: Any, exponent: Any) -> Any:
-    """Return 2 to a whole power from -126 to 127, as float32."""
+def _largest_of_vectors(typingctx: Any, x: Any, vectors: Any) -> Any:
+    """Return the largest of 16 * vectors float32 at an address; -inf where there are none.
+
+    What is no number is passed over. LLVM takes such a loop one by one: it may not suppose what we know.
+    """
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        word = ir.IntType(32)
-        bits = builder.shl(builder.add(arguments[0], word(127)), word(23))
-        return builder.bitcast(bits, ir.FloatType())
+        b, (x, vectors) = builder, arguments
+        found = cgutils.alloca_once_value(b, ir.Constant(VECTOR, [-math.inf] * LANES))
+        with cgutils.for_range(b, vectors) as n:
+            here, so_far = load(b, b.add(x, b.mul(n.index, LONG(4 * LANES))), VECTOR, 4), b.load(found)
+            b.store(b.select(b.fcmp_ordered(">", here, so_far), here, so_far), found)
+        each = [b.extract_element(b.load(found), ir.IntType(32)(n)) for n in range(LANES)]
+        return reduce(lambda one, two: b.select(b.fcmp_ordered(">", one, two), one, two), each)
 
-    return types.float32(types.int32), codegen
+    return types.float32(types.int64, types.int64), codegen
 
 
 @compiled
@@ -111,21 +137,44 @@ def product(member: int, size: int, matrix: Any, x: int, x_row: int, n_rows: int
             row += rows
 
 
-@in_order
-def exp(x: Any) -> Any:
-    """e to the x, in float32, to a unit or two in the last place; as if x were in -87 to 88."""
-    x = min(max(x, np.float32(-87.0)), np.float32(88.0))
-    n = np.floor(x * np.float32(1.44269504) + np.float32(0.5))
-    r = x - n * np.float32(0.693359375)
-    r -= n * np.float32(-2.12194440e-4)
-    p = np.float32(1.9875691500e-4)
-    p = p * r + np.float32(1.3981999507e-3)
-    p = p * r + np.float32(8.3334519073e-3)
-    p = p * r + np.float32(4.1665795894e-2)
-    p = p * r + np.float32(1.6666665459e-1)
-    p = p * r + np.float32(5.0000001201e-1)
-    p = p * r * r + r + np.float32(1.0)
-    return p * _power_of_two(np.int32(n))
+@intrinsic
+def exp(typingctx: Any, x: Any) -> Any:
+    """e to the x, float32, to a unit or two in the last place; as if x were in -87 to 88.
+
+    In LLVM's own words, that loops which call it are vectorised and its sums are kept in their order.
+    Source: Cephes, expf.
+    """
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        b, (x,) = builder, arguments
+        number, word = ir.FloatType(), ir.IntType(32)
+        kind = ir.FunctionType(number, [number] * 3)
+        fused = cgutils.get_or_insert_function(b.module, kind, "llvm.fmuladd.f32")
+        floor = cgutils.get_or_insert_function(b.module, ir.FunctionType(number, [number]), "llvm.floor.f32")
+        for condition, bound in (("<", -87.0), (">", 88.0)):  # what is no number stays so
+            x = b.select(b.fcmp_ordered(condition, x, number(bound)), number(bound), x)
+        n = b.call(floor, [b.call(fused, [x, number(_of(1.44269504)), number(0.5)])])
+        r = b.call(fused, [n, number(-0.693359375), x])
+        r = b.call(fused, [n, number(_of(2.12194440e-4)), r])
+        p = number(_of(1.9875691500e-4))
+        for coefficient in (
+            1.3981999507e-3,
+            8.3334519073e-3,
+            4.1665795894e-2,
+            1.6666665459e-1,
+            5.0000001201e-1,
+        ):
+            p = b.call(fused, [p, r, number(_of(coefficient))])
+        p = b.fadd(b.call(fused, [b.fmul(p, r), r, r]), number(1.0))
+        power = b.shl(b.add(b.fptosi(n, word), word(127)), word(23))
+        return b.fmul(p, b.bitcast(power, number))
+
+    return types.float32(types.float32), codegen
+
+
+def _of(x: float) -> float:
+    """The nearest float32."""
+    return float(np.float32(x))
 
 
 @summed
@@ -177,7 +226,7 @@ def match(q: Any, keys: int, n_keys: int, scale: float, scores: Any) -> None:
     keys    address of float32 (n_keys, head_dim)
     scores  (keys of the sequence,): -inf beyond `n_keys`
     """
-    key, head_dim = _floats(keys), len(q)
+    key, head_dim = floats(keys), len(q)
     for s in range(n_keys):
         total = np.float32(0.0)
         for d in range(head_dim):
@@ -190,9 +239,10 @@ def match(q: Any, keys: int, n_keys: int, scale: float, scores: Any) -> None:
 @summed
 def share_out(scores: Any, n_keys: int, probs: Any) -> None:
     """probs = shares that sum to 1, of the first `n_keys` scores; 0 beyond. Spec: attention_weights."""
-    largest = scores[0]
-    for s in range(n_keys):
-        largest = max(largest, scores[s])
+    vectors = n_keys // LANES
+    largest = _largest_of_vectors(scores.ctypes.data, vectors)
+    for s in range(vectors * LANES, n_keys):
+        largest = scores[s] if scores[s] > largest else largest
     total = np.float32(0.0)
     for s in range(n_keys):
         probs[s] = exp(scores[s] - largest)
@@ -210,7 +260,7 @@ def mix(probs: Any, values: int, n_keys: int, out: Any) -> None:
 
     values  address of float32 (n_keys, head_dim)
     """
-    value, head_dim = _floats(values), len(out)
+    value, head_dim = floats(values), len(out)
     for d in range(head_dim):
         out[d] = np.float32(0.0)
     for s in range(n_keys):
@@ -263,7 +313,7 @@ def step(
             r, h = unit // n_head, unit % n_head
             keys, values, capacity = caches[rows[r, 0]]
             at = 4 * head_dim * (layer * n_head + h) * capacity + 4 * head_dim * rows[r, 1]
-            key, value = _floats(keys + at), _floats(values + at)
+            key, value = floats(keys + at), floats(values + at)
             for d in range(head_dim):
                 key[d] = qkv[here, r, n_embd + h * head_dim + d]
                 value[d] = qkv[here, r, 2 * n_embd + h * head_dim + d]

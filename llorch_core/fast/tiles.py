@@ -14,7 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from llorch_core.fast.packed import KINDS, LANES, WEIGHTS_IN_64_BYTES
+from llorch_core.fast.packed import BITS, KINDS, LANES, WEIGHTS_IN_64_BYTES
 
 ROWS = (8, 4, 2, 1)
 PANELS = 2
@@ -102,8 +102,8 @@ class _Tile:
         at = b.mul(i, LONG(64 * blocks))
         x = b.add(self.x, b.mul(i, LONG(4 * each * blocks)))
         read = {
-            (p, n): self.load(
-                b.add(b.add(b.add(self.w, b.mul(self.w_panel, LONG(p))), at), LONG(64 * n)), WORDS, 64
+            (p, n): load(
+                b, b.add(b.add(b.add(self.w, b.mul(self.w_panel, LONG(p))), at), LONG(64 * n)), WORDS, 64
             )
             for p in range(PANELS)
             for n in range(blocks)
@@ -111,47 +111,50 @@ class _Tile:
         for n in range(blocks):
             for j in range(each):
                 k = n * each + j
-                weights = [self.decoded(read[p, n], j) for p in range(PANELS)]
+                weights = [decoded(b, self.kind, read[p, n], j) for p in range(PANELS)]
                 for r in range(self.rows):
                     place = b.add(b.add(x, b.mul(self.x_row, LONG(r))), LONG(4 * k))
-                    value = self.spread(self.load(place, FLOAT, 4))
+                    value = self.spread(load(b, place, FLOAT, 4))
                     for p in range(PANELS):
                         total = sums[r, p, k % self.chains]
                         b.store(b.call(self.fused, [weights[p], value, b.load(total)]), total)
-
-    def decoded(self, block: ir.Value, j: int) -> ir.Value:
-        """Return the float32 weights of the j-th input in a block, for 16 outputs."""
-        b = self.b
-        if self.kind == "float32":
-            return b.bitcast(block, VECTOR)
-        if self.kind == "bfloat16":
-            return b.bitcast(b.and_(block, _words(-65536)) if j else b.shl(block, _words(16)), VECTOR)
-        width = 32 * LANES // WEIGHTS_IN_64_BYTES[self.kind]
-        up = 32 - width * (j + 1)
-        top = b.shl(block, _words(up)) if up else block
-        return b.sitofp(b.ashr(top, _words(32 - width)), VECTOR)
 
     def scales(self, group: ir.Value) -> list[ir.Value]:
         b = self.b
         if not self.scaled:
             return []
         at = [b.add(self.s, b.mul(self.s_panel, LONG(p))) for p in range(PANELS)]
-        bits = [self.load(b.add(a, b.mul(group, LONG(2 * LANES))), SHORTS, 32) for a in at]
-        return [b.bitcast(b.shl(b.zext(x, WORDS), _words(16)), VECTOR) for x in bits]
+        bits = [load(b, b.add(a, b.mul(group, LONG(2 * LANES))), SHORTS, 32) for a in at]
+        return [b.bitcast(b.shl(b.zext(x, WORDS), words(16)), VECTOR) for x in bits]
 
     def variable(self, value: ir.Value) -> ir.Value:
         place = cgutils.alloca_once(self.b, VECTOR)
         self.b.store(value, place)
         return place
 
-    def load(self, address: ir.Value, what: ir.Type, align: int) -> ir.Value:
-        return self.b.load(self.b.inttoptr(address, what.as_pointer()), align=align)
-
     def spread(self, value: ir.Value) -> ir.Value:
         nothing = ir.Constant(VECTOR, ir.Undefined)
         one = self.b.insert_element(nothing, value, WORD(0))
-        return self.b.shuffle_vector(one, nothing, _words(0))
+        return self.b.shuffle_vector(one, nothing, words(0))
 
 
-def _words(n: int) -> ir.Constant:
+def decoded(b: ir.IRBuilder, kind: str, block: ir.Value, j: int) -> ir.Value:
+    """Return the weights of the j-th input in a block as float32, for 16 outputs, without their scale."""
+    if kind == "float32":
+        return b.bitcast(block, VECTOR)
+    if kind == "bfloat16":
+        return b.bitcast(b.and_(block, words(-65536)) if j else b.shl(block, words(16)), VECTOR)
+    width = BITS[kind]
+    up = 32 - width * (j + 1)
+    top = b.shl(block, words(up)) if up else block
+    return b.sitofp(b.ashr(top, words(32 - width)), VECTOR)
+
+
+def load(b: ir.IRBuilder, address: ir.Value, what: ir.Type, align: int) -> ir.Value:
+    """Return what lies at an address."""
+    return b.load(b.inttoptr(address, what.as_pointer()), align=align)
+
+
+def words(n: int) -> ir.Constant:
+    """Return 16 times the same 32 bits."""
     return ir.Constant(WORDS, [n] * LANES)

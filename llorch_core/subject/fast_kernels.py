@@ -10,17 +10,18 @@ from llorch_core.engine import layers
 from llorch_core.fast import kernels
 from llorch_core.fast.choose import cores
 from llorch_core.fast.forward import Head, Matrix
+from llorch_core.fast.many import Many
 from llorch_core.fast.packed import pack
 from llorch_core.fast.team import Team
 from llorch_core.subject.numpy_engine import Named
 from llorch_core.subject.protocol import Array
 
-TEAM = Team(cores())
+MANY = Many(Team(cores()))
 
 
 def packed(weight: Array, head: bool) -> Matrix:
     """Return a float32 matrix as the kernels read it: [n_out, n_in] of a head, else [n_in, n_out]."""
-    return (Head if head else Matrix)(pack(weight if head else weight.T, "float32"), TEAM)
+    return (Head if head else Matrix)(pack(weight if head else weight.T, "float32"), MANY)
 
 
 def _layer_norm(x: Named, s: Named) -> dict[str, Array]:

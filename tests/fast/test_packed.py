@@ -6,10 +6,11 @@ import pytest
 pytest.importorskip("numba", reason="numba is not installed (pip install 'llorch[fast]')")
 
 from llorch_core.fast.forward import Head, Matrix
+from llorch_core.fast.many import Many
 from llorch_core.fast.packed import KINDS, from_bfloat16, pack, to_bfloat16
 from llorch_core.fast.team import Team
 
-TEAM = Team(2)
+MANY = Many(Team(2), unit=False)  # what the unit leaves out, test_many.py says
 SHAPES = [(1, 1), (16, 8), (40, 12), (97, 100), (300, 64)]  # outputs, inputs
 
 
@@ -21,7 +22,7 @@ def normal(*shape, seed=0):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_product_is_that_of_the_weights_that_are_shown_for_any_number_of_rows(kind, shape):
     packed = pack(normal(*shape), kind)
-    matrix, shown = Matrix(packed, TEAM), packed.rows(slice(None)).astype(np.float64)
+    matrix, shown = Matrix(packed, MANY), packed.rows(slice(None)).astype(np.float64)
     for count in (1, 2, 3, 4, 7, 8, 13, 33):
         x = normal(count, shape[1], seed=count)
         wanted = x.astype(np.float64) @ shown.T
@@ -68,7 +69,7 @@ def test_zeros_stay_zeros_and_padding_is_zero():
 def test_rows_are_looked_up_by_their_ids():
     weight = normal(300, 64)
     for kind in KINDS:
-        head = Head(pack(weight, kind), TEAM)
+        head = Head(pack(weight, kind), MANY)
         ids = np.array([299, 0, 17, 17])
         assert np.array_equal(head[ids], head.packed.rows(slice(None))[ids])
         assert head.T is head

@@ -1,0 +1,222 @@
+"""Products of many rows by AMX, the matrix unit of x86 processors: float32 to rounding, by parts in bfloat16.
+
+A float32 number is the sum of three bfloat16 numbers, exactly: 24 bits in three times 8. So a product of two
+is the sum of nine products of parts, and the three of them that lie below 2**-24 of the whole are left out.
+Packed weights are exact in one part (bfloat16) or two (int8 and int4 with their scales); what is multiplied
+with them has two, which leaves out 2**-18 of it.
+
+The unit multiplies tiles, [16, 32] @ [32, 16], and adds in float32. Here a block is [32, n] @ [n, 32]: four
+tiles of sums, which stay in the unit's registers for all of n. In a tile of weights, 32 bits hold two inputs
+of an output: bfloat16 panels have that layout already.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import sys
+from typing import Any
+
+from llvmlite import binding, ir
+from numba import config, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from llorch_core.fast.packed import BITS, KINDS, LANES
+from llorch_core.fast.tiles import LONG, SHORTS, VECTOR, WORDS, decoded, load, words
+
+K = 32  # inputs of a tile
+ROWS = 32  # of a block, and its columns
+PARTS = 3  # of a float32 number
+PARTS_OF_X = {1: 2, 2: 2, 3: 3}  # of rows, by the parts of what they are multiplied with
+TILE = 2 * K * LANES  # bytes
+PARTS_OF = {"float32": 3, "bfloat16": 1, "int8": 2, "int4": 2}
+BYTE = ir.IntType(8)
+ARCH_PRCTL, REQUEST, TILE_DATA = 158, 0x1023, 18  # arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)
+
+
+def _compiled_for() -> bool:
+    """Whether numba's code for this machine may have the unit's instructions."""
+    named = config.CPU_NAME or config.CPU_FEATURES
+    has = binding.get_host_cpu_features()
+    return not named and all(has.get(one) for one in ("amx-tile", "amx-bf16"))
+
+
+COMPILED = platform.machine() in ("x86_64", "AMD64") and sys.platform == "linux" and _compiled_for()
+
+
+def usable() -> bool:
+    """Whether the processor has the unit, and the system lets this process use it."""
+    return COMPILED and ctypes.CDLL(None).syscall(ARCH_PRCTL, REQUEST, TILE_DATA) == 0
+
+
+@intrinsic
+def begin(typingctx: Any) -> Any:
+    """Set this thread's tiles up: eight of 16 rows of 64 bytes."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        shape = bytes([1, *[0] * 15, *[64, 0] * 8, *[0] * 16, *[16] * 8, *[0] * 8])
+        place = cgutils.alloca_once_value(builder, cgutils.make_bytearray(shape))
+        _call(builder, "ldtilecfg", builder.bitcast(place, BYTE.as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def end(typingctx: Any) -> Any:
+    """Give this thread's tiles back: what holds none is switched faster."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        _call(builder, "tilerelease")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def multiply_block(
+    typingctx: Any, w_parts: Any, x: Any, x_next: Any, w: Any, tiles: Any, y: Any, y_row: Any, add: Any
+) -> Any:
+    """Write 32 rows and 32 columns of y = x @ w, or of y + x @ w. Arguments are int64.
+
+    w_parts  1, 2 or 3
+    x        16 rows, as `split` writes them; the next 16 are `x_next` bytes further
+    w        two panels, as `unpack` writes them
+    tiles    of 32 inputs
+    y        the first row's first float32; rows are `y_row` bytes apart
+    add      0 for y = x @ w, 1 for y + x @ w
+    """
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        w_parts, *rest = arguments
+        for count in (1, 2, 3):
+            with builder.if_then(builder.icmp_signed("==", w_parts, LONG(count))):
+                _block(builder, count, *rest)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 8), codegen
+
+
+def _block(
+    b: ir.IRBuilder, w_parts: int, x: Any, x_next: Any, w: Any, tiles: Any, y: Any, y_row: Any, add: Any
+) -> None:
+    """Tiles 0 to 3 are sums, row by row; 4 and 5 are rows, 6 and 7 columns."""
+
+    def read(tile: int, address: ir.Value, row: ir.Value) -> None:
+        _call(b, "tileloadd64", BYTE(tile), _pointer(b, address), row)
+
+    places = [
+        b.add(b.add(y, b.mul(y_row, LONG(16 * r))), LONG(4 * LANES * p)) for r in range(2) for p in range(2)
+    ]
+    with b.if_else(b.icmp_signed("==", add, LONG(0))) as (new, more):
+        with new:
+            for n in range(4):
+                _call(b, "tilezero", BYTE(n))
+        with more:
+            for n, place in enumerate(places):
+                read(n, place, y_row)
+    with cgutils.for_range(b, tiles) as tile:
+        at_x = b.add(x, b.mul(tile.index, LONG(PARTS_OF_X[w_parts] * TILE)))
+        at_w = b.add(w, b.mul(tile.index, LONG(2 * w_parts * TILE)))
+        for j in range(w_parts):
+            for p in range(2):
+                read(6 + p, b.add(at_w, LONG((2 * j + p) * TILE)), LONG(64))
+            for i in range(PARTS_OF_X[w_parts] - j):
+                for r in range(2):
+                    read(4 + r, b.add(b.add(at_x, b.mul(x_next, LONG(r))), LONG(i * TILE)), LONG(64))
+                for n in range(4):
+                    _call(b, "tdpbf16ps", BYTE(n), BYTE(4 + n // 2), BYTE(6 + n % 2))
+    for n, place in enumerate(places):
+        _call(b, "tilestored64", BYTE(n), _pointer(b, place), y_row)
+
+
+@intrinsic
+def split(typingctx: Any, parts: Any, x: Any, count: Any, out: Any) -> Any:
+    """Write 2 or 3 parts of `count` float32 at `x`, a multiple of 16, to their row of the tiles at `out`."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        parts, *rest = arguments
+        for count in sorted({*PARTS_OF_X.values()}):
+            with builder.if_then(builder.icmp_signed("==", parts, LONG(count))):
+                _split(builder, count, *rest)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 4), codegen
+
+
+def _split(b: ir.IRBuilder, parts: int, x: Any, count: Any, out: Any) -> None:
+    with cgutils.for_range(b, b.sdiv(count, LONG(LANES))) as n:
+        tile, half = b.lshr(n.index, LONG(1)), b.and_(n.index, LONG(1))
+        at = b.add(out, b.add(b.mul(tile, LONG(parts * TILE)), b.mul(half, LONG(2 * LANES))))
+        value = load(b, b.add(x, b.mul(n.index, LONG(4 * LANES))), VECTOR, 4)
+        for i, bits in enumerate(_parts(b, value, parts)):
+            place = b.inttoptr(b.add(at, LONG(i * TILE)), SHORTS.as_pointer())
+            b.store(b.trunc(b.lshr(bits, words(16)), SHORTS), place, align=32)
+
+
+@intrinsic
+def unpack(typingctx: Any, kind: Any, w: Any, blocks: Any, step: Any, scale: Any, out: Any) -> Any:
+    """Write the parts of a panel's weights for at most 32 inputs, as a tile for each. Arguments are int64.
+
+    kind    index of KINDS
+    w       the first of `blocks` vectors of 64 bytes, `step` bytes apart
+    scale   the address of 16 bfloat16 scales; not read where weights have none
+    out     the tile of the first part; between it and the next is the other panel's
+    """
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        kind, *rest = arguments
+        for index, name in enumerate(KINDS):
+            with builder.if_then(builder.icmp_signed("==", kind, LONG(index))):
+                _unpack(builder, name, *rest)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 6), codegen
+
+
+def _unpack(b: ir.IRBuilder, kind: str, w: Any, blocks: Any, step: Any, scale: Any, out: Any) -> None:
+    each = 32 // BITS[kind]  # inputs of a block
+    if kind in ("int8", "int4"):
+        scales = b.bitcast(b.shl(b.zext(load(b, scale, SHORTS, 2), WORDS), words(16)), VECTOR)
+    with cgutils.for_range(b, b.sdiv(blocks, LONG(2)) if each == 1 else blocks) as n:
+        at = b.add(w, b.mul(n.index, b.mul(step, LONG(2 if each == 1 else 1))))
+        read = load(b, at, WORDS, 4)
+        if kind == "bfloat16":
+            b.store(read, _words_at(b, b.add(out, b.mul(n.index, LONG(64)))), align=64)
+            return
+        if each == 1:
+            values = [b.bitcast(one, VECTOR) for one in (read, load(b, b.add(at, step), WORDS, 4))]
+        else:
+            values = [b.fmul(decoded(b, kind, read, j), scales) for j in range(each)]
+        for pair in range(len(values) // 2):
+            parts = [_parts(b, value, PARTS_OF[kind]) for value in values[2 * pair : 2 * pair + 2]]
+            place = b.add(out, b.mul(b.add(b.mul(n.index, LONG(len(values) // 2)), LONG(pair)), LONG(64)))
+            for i, (low, high) in enumerate(zip(*parts, strict=True)):
+                both = b.or_(b.lshr(low, words(16)), high)
+                b.store(both, _words_at(b, b.add(place, LONG(2 * i * TILE))), align=64)
+
+
+def _parts(b: ir.IRBuilder, value: ir.Value, count: int) -> list[ir.Value]:
+    """Return float32 bits of bfloat16 numbers whose sum is the value: each the nearest to what is left."""
+    found = []
+    for _ in range(count):
+        rounded = b.add(b.bitcast(value, WORDS), words(0x8000))
+        found.append(b.and_(rounded, words(-65536)))
+        value = b.fsub(value, b.bitcast(found[-1], VECTOR))
+    return found
+
+
+def _words_at(b: ir.IRBuilder, address: ir.Value) -> ir.Value:
+    return b.inttoptr(address, WORDS.as_pointer())
+
+
+def _pointer(b: ir.IRBuilder, address: ir.Value) -> ir.Value:
+    return b.inttoptr(address, BYTE.as_pointer())
+
+
+def _call(b: ir.IRBuilder, name: str, *arguments: ir.Value) -> None:
+    """Call an instruction of the unit; where code is compiled for a processor without, there is none."""
+    if COMPILED:
+        kind = ir.FunctionType(ir.VoidType(), [one.type for one in arguments])
+        b.call(cgutils.get_or_insert_function(b.module, kind, f"llvm.x86.{name}"), arguments)
