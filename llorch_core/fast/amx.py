@@ -13,16 +13,16 @@ of an output: bfloat16 panels have that layout already.
 from __future__ import annotations
 
 import ctypes
-import platform
 import sys
 from typing import Any
 
-from llvmlite import binding, ir
-from numba import config, types
+from llvmlite import ir
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from llorch_core.fast.packed import BITS, KINDS, LANES
+from llorch_core.fast.processor import compiled_for
 from llorch_core.fast.tiles import LONG, SHORTS, VECTOR, WORDS, decoded, load, words
 
 K = 32  # inputs of a tile
@@ -35,14 +35,7 @@ BYTE = ir.IntType(8)
 ARCH_PRCTL, REQUEST, TILE_DATA = 158, 0x1023, 18  # arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)
 
 
-def _compiled_for() -> bool:
-    """Whether numba's code for this machine may have the unit's instructions."""
-    named = config.CPU_NAME or config.CPU_FEATURES
-    has = binding.get_host_cpu_features()
-    return not named and all(has.get(one) for one in ("amx-tile", "amx-bf16"))
-
-
-COMPILED = platform.machine() in ("x86_64", "AMD64") and sys.platform == "linux" and _compiled_for()
+COMPILED = sys.platform == "linux" and compiled_for("amx-tile", "amx-bf16")
 
 
 def usable() -> bool:

@@ -19,6 +19,7 @@ from llorch_core.engine.model import Model
 from llorch_core.engine.weights import MLP, Attention, Block, Weights
 from llorch_core.fast import kernels
 from llorch_core.fast.amx import K
+from llorch_core.fast.digits import bytes_of_row
 from llorch_core.fast.files import kept_of, read_packed
 from llorch_core.fast.many import Many
 from llorch_core.fast.packed import BITS, KINDS, LANES, Packed
@@ -45,6 +46,7 @@ class Matrix:
                 *(packed.scales.ctypes.data, packed.scales.strides[0]),
                 *(groups, self.width // groups // k_in_a_turn(packed.kind)),
                 len(packed.panels),
+                0 if many.plain else bytes_of_row(packed.kind, self.width, groups),
             ],
             np.int64,
         )
@@ -65,8 +67,9 @@ class Matrix:
         if self.many.has_unit and len(x) > MOST_ROWS and self.width % K == 0:
             self.many.multiply(self.entry, wide, y)
         else:
+            room = self.many.digits(len(x) * self.entry[8])
             given = (wide.ctypes.data, wide.strides[0], len(x), y.ctypes.data, y.strides[0])
-            self.many.team.run(kernels.product, self.entry, *given)
+            self.many.team.run(kernels.product, self.entry, *given, room)
         if out is None or fits:
             return y[:, :n_out]
         out[0][...] = y[:, :n_out]
@@ -170,9 +173,10 @@ class Forward:
         sizes = np.append(self._sizes, slots)
         held = np.array([cache.addresses() for cache in caches], np.int64)
         self._counter[0] = 0
+        digits = self.many.digits(len(where) * int(self._entries[:, 8].max()))
         self.team.run(
             kernels.step,
-            *(self._counter.ctypes.data, sizes, self.config.layer_norm_epsilon, self._scales),
+            *(self._counter.ctypes.data, digits, sizes, self.config.layer_norm_epsilon, self._scales),
             *(self._entries, self._biases, self._norms, held, where, wanted),
             *(seen[name] for name in BUFFERS),
         )

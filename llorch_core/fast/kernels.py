@@ -20,7 +20,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from llorch_core.fast.packed import LANES
+from llorch_core.fast.digits import ABOVE, DIGITS, IN_A_GROUP, multiply_digits, write_group
+from llorch_core.fast.packed import BITS, KINDS, LANES
 from llorch_core.fast.tiles import LONG, VECTOR, load, multiply
 
 FUSED = {"reassoc", "contract", "nsz"}  # sums in any order, a product and a sum rounded once
@@ -42,6 +43,8 @@ def compiled(function: Any = None, fastmath: Any = False) -> Any:
 
 summed = compiled(fastmath=FUSED)
 
+BITS_OF = tuple(BITS[kind] for kind in KINDS)
+ABOVE_OF = tuple(ABOVE.get(kind, 0) for kind in KINDS)
 FUNCTIONS = ("gelu_new", "gelu", "gelu_fast", "quick_gelu", "relu", "silu", "tanh")
 TURNS = 200  # looks at a barrier before a thread lets others have its core
 
@@ -115,14 +118,22 @@ def wait_for_all(size: int, counter: int, passed: int) -> int:
 
 
 @compiled
-def product(member: int, size: int, matrix: Any, x: int, x_row: int, n_rows: int, y: int, y_row: int) -> None:
+def product(
+    member: int, size: int, matrix: Any, x: int, x_row: int, n_rows: int, y: int, y_row: int, room: int
+) -> None:
     """Compute this member's share of y = x @ matrix, in whole pairs of panels.
 
     matrix  int64: kind, address of panels, bytes of one, address of scales, bytes of one panel's, groups,
-            turns of a group, panels
+            turns of a group, panels, bytes of the digits of a row or 0
     x, y    addresses of float32 rows, `x_row` and `y_row` bytes apart
+    room    address of the digits of as many rows for each member, where the matrix is multiplied with such
     """
-    pairs = matrix[7] // 2
+    pairs, of_row = matrix[7] // 2, matrix[8]
+    width = 8 * matrix[2] // (LANES * BITS_OF[matrix[0]])
+    own = room + member * n_rows * of_row
+    if of_row:
+        for r in range(n_rows):
+            write_digits(x + r * x_row, width, width // matrix[5], ABOVE_OF[matrix[0]], own + r * of_row)
     for pair in range(pairs * member // size, pairs * (member + 1) // size):
         first = 2 * pair
         w, s = matrix[1] + first * matrix[2], matrix[3] + first * matrix[4]
@@ -130,11 +141,30 @@ def product(member: int, size: int, matrix: Any, x: int, x_row: int, n_rows: int
         while row < n_rows:
             left = n_rows - row
             rows = 8 if left >= 8 else 4 if left >= 4 else 2 if left >= 2 else 1
-            multiply(
-                matrix[0], rows, w, matrix[2], s, matrix[4], matrix[5], matrix[6],
-                x + row * x_row, x_row, y + row * y_row + first * 64, y_row,
-            )  # fmt: skip
+            to = y + row * y_row + first * 64
+            if of_row:
+                multiply_digits(
+                    matrix[0], rows, w, matrix[2], s, matrix[4], matrix[5], matrix[6],
+                    own + row * of_row, of_row, width, to, y_row,
+                )  # fmt: skip
+            else:
+                multiply(
+                    matrix[0], rows, w, matrix[2], s, matrix[4], matrix[5], matrix[6],
+                    x + row * x_row, x_row, to, y_row,
+                )  # fmt: skip
             row += rows
+
+
+@compiled
+def write_digits(x: int, width: int, group: int, above: int, out: int) -> None:
+    """Write a row, float32 [width] at x, as `multiply_digits` reads it; a group of inputs shares a scale.
+
+    above  what is added to every weight
+    """
+    beside = out + DIGITS * width
+    for first in range(0, width, group):
+        write_group(x + 4 * first, group // LANES, width, above, out + first, beside)
+        beside += IN_A_GROUP
 
 
 @intrinsic
@@ -277,14 +307,15 @@ def add(x: Any, y: Any, out: Any, n: int) -> None:
 
 @summed
 def step(
-    member: int, size: int, counter: int, sizes: Any, epsilon: float, scales: Any, matrices: Any, biases: Any,
-    norms: Any, caches: Any, rows: Any, wanted: Any, stream: Any, normed: Any, qkv: Any, scores: Any,
-    probs: Any, context: Any, attended: Any, mid: Any, normed_2: Any, fc: Any, act: Any, out: Any, last: Any,
-    logits: Any,
+    member: int, size: int, counter: int, digits: int, sizes: Any, epsilon: float, scales: Any,
+    matrices: Any, biases: Any, norms: Any, caches: Any, rows: Any, wanted: Any, stream: Any, normed: Any,
+    qkv: Any, scores: Any, probs: Any, context: Any, attended: Any, mid: Any, normed_2: Any, fc: Any,
+    act: Any, out: Any, last: Any, logits: Any,
 ) -> None:  # fmt: skip
     """Read the rows of `stream[0]`, and write the logits of those that are wanted.
 
     counter   address of the int64 that barriers count in; 0 at first
+    digits    address of room for the digits of T rows, for each member
     sizes     int64: layers, heads, n_embd, n_inner, activation, whether each layer has a slot
     scales    float32 [n_layer], of the attention scores
     matrices  int64 [4 * n_layer + 1, 8], as `product` reads them: c_attn, c_proj, c_fc, c_proj …, head
@@ -307,7 +338,9 @@ def step(
         for r in range(own.start, own.stop):
             layer_norm(stream[here, r], norms[2 * layer, 0], norms[2 * layer, 1], epsilon, normed[here, r])
         passed = wait_for_all(size, counter, passed)
-        _multiplied(member, size, matrices[4 * layer], biases[4 * layer], normed[here], qkv[here], 3 * n_embd)
+        _multiplied(
+            member, size, matrices[4 * layer], biases[4 * layer], normed[here], qkv[here], 3 * n_embd, digits
+        )
         passed = wait_for_all(size, counter, passed)
         for unit in range(member, n_rows * n_head, size):
             r, h = unit // n_head, unit % n_head
@@ -329,7 +362,9 @@ def step(
             mix(probs[here, r, h, seen], values + at, n_keys, context[here, r, head])
         passed = wait_for_all(size, counter, passed)
         bias = biases[4 * layer + 1]
-        _multiplied(member, size, matrices[4 * layer + 1], bias, context[here], attended[here], n_embd)
+        _multiplied(
+            member, size, matrices[4 * layer + 1], bias, context[here], attended[here], n_embd, digits
+        )
         passed = wait_for_all(size, counter, passed)
         for r in range(own.start, own.stop):
             add(stream[here, r], attended[here, r], mid[here, r], n_embd)
@@ -337,13 +372,20 @@ def step(
             layer_norm(mid[here, r], norm[0], norm[1], epsilon, normed_2[here, r])
         passed = wait_for_all(size, counter, passed)
         share = _multiplied(
-            member, size, matrices[4 * layer + 2], biases[4 * layer + 2], normed_2[here], fc[here], n_inner
+            member,
+            size,
+            matrices[4 * layer + 2],
+            biases[4 * layer + 2],
+            normed_2[here],
+            fc[here],
+            n_inner,
+            digits,
         )
         for r in range(n_rows):
             activate(function, fc[here, r], act[here, r], share[0], share[1])
         passed = wait_for_all(size, counter, passed)
         _multiplied(
-            member, size, matrices[4 * layer + 3], biases[4 * layer + 3], act[here], out[here], n_embd
+            member, size, matrices[4 * layer + 3], biases[4 * layer + 3], act[here], out[here], n_embd, digits
         )
         passed = wait_for_all(size, counter, passed)
         for r in range(own.start, own.stop):
@@ -363,15 +405,16 @@ def step(
         len(wanted),
         logits.ctypes.data,
         logits.strides[0],
+        digits,
     )
 
 
 @summed
 def _multiplied(
-    member: int, size: int, matrix: Any, bias: Any, x: Any, y: Any, n_out: int
+    member: int, size: int, matrix: Any, bias: Any, x: Any, y: Any, n_out: int, digits: int
 ) -> tuple[int, int]:
     """Compute this member's outputs of y = x @ matrix + bias for all rows; return the first and the end."""
-    product(member, size, matrix, x.ctypes.data, x.strides[0], len(x), y.ctypes.data, y.strides[0])
+    product(member, size, matrix, x.ctypes.data, x.strides[0], len(x), y.ctypes.data, y.strides[0], digits)
     pairs = matrix[7] // 2
     first = min(n_out, 32 * (pairs * member // size))
     last = min(n_out, 32 * (pairs * (member + 1) // size))

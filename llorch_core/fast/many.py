@@ -32,13 +32,13 @@ PARTS_OF_X = tuple(amx.PARTS_OF_X[parts] for parts in PARTS_OF)
 class Many:
     """The layers of a forward pass over many rows; see `gpt2.Layers`.
 
-    team  shares the work
-    unit  whether the matrix unit computes products; where nobody says so, whether there is one
+    team   shares the work
+    plain  do with float32 alone what this processor could do with its matrix unit, or in whole numbers
     """
 
-    def __init__(self, team: Team, unit: bool | None = None) -> None:
-        self.team = team
-        self.has_unit = amx.usable() if unit is None else unit
+    def __init__(self, team: Team, plain: bool = False) -> None:
+        self.team, self.plain = team, plain
+        self.has_unit = not plain and amx.usable()
         self._rooms: dict[str, NDArray[np.uint8]] = {}
 
     def layer_norm(
@@ -113,6 +113,10 @@ class Many:
                 product, entry, parts.ctypes.data, width, rows.stop - rows.start, _place_of_rows(y[rows]),
                 own.ctypes.data,
             )  # fmt: skip
+
+    def digits(self, size: int) -> int:
+        """Return the address of room for digits, `size` bytes for each thread."""
+        return int(self._room("digits", self.team.size * size).ctypes.data)
 
     def _room(self, name: str, size: int) -> NDArray[np.uint8]:
         """Return bytes that are kept from call to call; their content is arbitrary."""

@@ -23,6 +23,14 @@ LARGEST = {"int8": 127, "int4": 7}
 WEIGHTS_IN_64_BYTES = {kind: 512 // bits for kind, bits in BITS.items()}
 GROUPS = {"int8": 64, "int4": 32}  # inputs that share a scale, where nobody says otherwise
 PADDED_TO = 8  # inputs, at least
+# Where in 32 bits the weights of neighbours are. Of int4, the low halves of the bytes come first: so four
+# neighbours are four bytes, with one mask.
+PLACES = {
+    "float32": (0,),
+    "bfloat16": (0, 16),
+    "int8": (0, 8, 16, 24),
+    "int4": (0, 8, 16, 24, 4, 12, 20, 28),
+}
 
 Shape = tuple[int, int, int]
 
@@ -80,10 +88,10 @@ def pack(weight: Array, kind: str, group: int | None = None) -> Packed:
             scale = bfloat16_above(np.abs(grouped).max(axis=2) / LARGEST[kind])
             divisor = from_bfloat16(scale)[..., None]
             whole = np.rint(np.divide(grouped, divisor, out=np.zeros_like(grouped), where=divisor != 0))
-            bits = _joined(whole.astype(np.int32).reshape(part.shape), BITS[kind])
+            bits = _joined(whole.astype(np.int32).reshape(part.shape), kind)
             scales[start:end] = scale.reshape(end - start, LANES, -1).transpose(0, 2, 1)
         elif kind == "bfloat16":
-            bits = _joined(to_bfloat16(part), 16)
+            bits = _joined(to_bfloat16(part), kind)
         else:
             bits = part.view(np.uint32)
         words[start:end] = bits.reshape(end - start, LANES, -1).transpose(0, 2, 1)
@@ -99,11 +107,10 @@ def packed_shapes(n_out: int, n_in: int, kind: str, group: int | None = None) ->
     return (panels, words, LANES), (panels, groups if kind in GROUPS else 0, LANES)
 
 
-def _joined(values: NDArray[Any], width: int) -> NDArray[np.uint32]:
-    """Put neighbours of `width` bits into words of 32, the first one lowest."""
-    mask, per_word = np.uint32(2**width - 1), 32 // width
-    parts = values.astype(np.uint32).reshape(len(values), -1, per_word) & mask
-    ups = np.arange(per_word, dtype=np.uint32) * np.uint32(width)
+def _joined(values: NDArray[Any], kind: str) -> NDArray[np.uint32]:
+    """Put neighbours into words of 32 bits, at their places."""
+    mask, ups = np.uint32(2 ** BITS[kind] - 1), np.array(PLACES[kind], np.uint32)
+    parts = values.astype(np.uint32).reshape(len(values), -1, len(ups)) & mask
     joined: NDArray[np.uint32] = np.bitwise_or.reduce(parts << ups, axis=2)
     return joined
 
@@ -112,7 +119,7 @@ def _decoded(words: NDArray[np.uint32], kind: str) -> Array:
     if kind == "float32":
         return words.view(np.float32).copy()
     width = BITS[kind]
-    ups = np.array([32 - width * (j + 1) for j in range(32 // width)], np.uint32)
+    ups = np.array([32 - width - place for place in PLACES[kind]], np.uint32)
     top = (words[..., None] << ups).reshape(len(words), -1)
     if kind == "bfloat16":
         return (top & np.uint32(0xFFFF0000)).view(np.float32)

@@ -14,7 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from llorch_core.fast.packed import BITS, KINDS, LANES, WEIGHTS_IN_64_BYTES
+from llorch_core.fast.packed import BITS, KINDS, LANES, PLACES, WEIGHTS_IN_64_BYTES
 
 ROWS = (8, 4, 2, 1)
 PANELS = 2
@@ -114,7 +114,7 @@ class _Tile:
                 weights = [decoded(b, self.kind, read[p, n], j) for p in range(PANELS)]
                 for r in range(self.rows):
                     place = b.add(b.add(x, b.mul(self.x_row, LONG(r))), LONG(4 * k))
-                    value = self.spread(load(b, place, FLOAT, 4))
+                    value = spread(b, load(b, place, FLOAT, 4), VECTOR)
                     for p in range(PANELS):
                         total = sums[r, p, k % self.chains]
                         b.store(b.call(self.fused, [weights[p], value, b.load(total)]), total)
@@ -132,11 +132,6 @@ class _Tile:
         self.b.store(value, place)
         return place
 
-    def spread(self, value: ir.Value) -> ir.Value:
-        nothing = ir.Constant(VECTOR, ir.Undefined)
-        one = self.b.insert_element(nothing, value, WORD(0))
-        return self.b.shuffle_vector(one, nothing, words(0))
-
 
 def decoded(b: ir.IRBuilder, kind: str, block: ir.Value, j: int) -> ir.Value:
     """Return the weights of the j-th input in a block as float32, for 16 outputs, without their scale."""
@@ -145,7 +140,7 @@ def decoded(b: ir.IRBuilder, kind: str, block: ir.Value, j: int) -> ir.Value:
     if kind == "bfloat16":
         return b.bitcast(b.and_(block, words(-65536)) if j else b.shl(block, words(16)), VECTOR)
     width = BITS[kind]
-    up = 32 - width * (j + 1)
+    up = 32 - width - PLACES[kind][j]
     top = b.shl(block, words(up)) if up else block
     return b.sitofp(b.ashr(top, words(32 - width)), VECTOR)
 
@@ -153,6 +148,12 @@ def decoded(b: ir.IRBuilder, kind: str, block: ir.Value, j: int) -> ir.Value:
 def load(b: ir.IRBuilder, address: ir.Value, what: ir.Type, align: int) -> ir.Value:
     """Return what lies at an address."""
     return b.load(b.inttoptr(address, what.as_pointer()), align=align)
+
+
+def spread(b: ir.IRBuilder, value: ir.Value, to: ir.Type) -> ir.Value:
+    """Return a vector of 16 times the same."""
+    nothing = ir.Constant(to, ir.Undefined)
+    return b.shuffle_vector(b.insert_element(nothing, value, WORD(0)), nothing, words(0))
 
 
 def words(n: int) -> ir.Constant:

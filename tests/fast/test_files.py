@@ -40,17 +40,22 @@ def test_what_is_written_is_what_is_packed_in_memory(tiny_folder, tmp_path, kind
     assert not (tmp_path / "out.partial").exists()
 
 
-def test_the_weights_can_be_read_without_llorch(tiny_folder, tmp_path):
-    """By the rule of the page: 16 outputs a panel, four inputs in a word, the first one lowest."""
-    out = quantised(tiny_folder(), tmp_path)
+@pytest.mark.parametrize(
+    ("kind", "places", "group"),
+    [("int8", [0, 8, 16, 24], 64), ("int4", [0, 8, 16, 24, 4, 12, 20, 28], 32)],
+)
+def test_the_weights_can_be_read_without_llorch(tiny_folder, tmp_path, kind, places, group):
+    """By the rule of the page: 16 outputs a panel, and where in a word the inputs are."""
+    out = quantised(tiny_folder(), tmp_path, kind)
     tensors = load_file(out / "model.safetensors")
     panels, scales = tensors["h.0.attn.c_proj.panels"], tensors["h.0.attn.c_proj.scales"]
     given = Model(tiny_folder()).weights.h[0].attn.c_proj.weight  # [in, out]
-    for i, o in ((0, 0), (3, 5), (11, 11)):
-        word = int(panels[o // 16, i // 4, o % 16])
-        byte = (word >> (8 * (i % 4))) & 255
-        whole = byte - 256 if byte > 127 else byte
-        scale = float(from_bfloat16(scales[o // 16, i // 64 : i // 64 + 1, o % 16])[0])
+    largest = 2 ** (32 // len(places))
+    for i, o in ((0, 0), (3, 5), (6, 1), (11, 11)):
+        word = int(panels[o // 16, i // len(places), o % 16])
+        bits = (word >> places[i % len(places)]) % largest
+        whole = bits - largest if bits >= largest // 2 else bits
+        scale = float(from_bfloat16(scales[o // 16, i // group : i // group + 1, o % 16])[0])
         assert abs(whole * scale - given[i, o]) <= scale / 2 * (1 + 1e-6)
 
 

@@ -10,7 +10,7 @@ from llorch_core.fast.many import Many
 from llorch_core.fast.packed import KINDS, from_bfloat16, pack, to_bfloat16
 from llorch_core.fast.team import Team
 
-MANY = Many(Team(2), unit=False)  # what the unit leaves out, test_many.py says
+MANY = Many(Team(2), plain=True)  # of the rest, test_many.py says what it leaves out
 SHAPES = [(1, 1), (16, 8), (40, 12), (97, 100), (300, 64)]  # outputs, inputs
 
 
