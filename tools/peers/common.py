@@ -6,15 +6,11 @@ imports the peer only when a model is asked for, so that a missing package is an
 
 from __future__ import annotations
 
-import hashlib
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from types import FunctionType
 from typing import Any, TypeVar
 
+from llorch_core.bench.converted import converted as converted
 from llorch_core.bench.protocol import Stepwise as Stepwise  # which adapters take from here
 from llorch_core.bench.protocol import Unable
 
@@ -44,22 +40,6 @@ def plain_gpt2(config: Any) -> None:
         raise Unable(f"a graph is written here for gelu_new alone, not {config.activation_function}")
     if not config.scale_attn_weights or config.scale_attn_by_inverse_layer_idx:
         raise Unable("a graph is written here for scores divided by the root of head_dim alone")
-
-
-def converted(request: Mapping[str, Any], name: str, write: FunctionType) -> tuple[Path, float]:
-    """Return the file or folder `name` that `write` makes of this model, once, and the seconds that took."""
-    started = time.perf_counter()
-    model = Path(request["model"]).resolve()
-    files = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(model.iterdir())]
-    writer = Path(write.__code__.co_filename).read_bytes()  # what another script wrote is not what this would
-    digest = hashlib.sha256(repr((str(model), files)).encode() + writer).hexdigest()[:16]
-    place = Path(request["cache"]) / digest / name
-    if not place.exists():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=place.parent) as unfinished:
-            write(Path(unfinished) / name)
-            (Path(unfinished) / name).rename(place)
-    return place, time.perf_counter() - started
 
 
 def in_steps(room: int) -> int:
