@@ -8,6 +8,8 @@ with them has two, which leaves out 2**-18 of it.
 The unit multiplies tiles, [16, 32] @ [32, 16], and adds in float32. Here a block is [32, n] @ [n, 32]: four
 tiles of sums, which stay in the unit's registers for all of n. In a tile of weights, 32 bits hold two inputs
 of an output: bfloat16 panels have that layout already.
+
+A few rows with int8 weights, whose panels have the unit's other layout, are multiplied in digits, exactly.
 """
 
 from __future__ import annotations
@@ -21,9 +23,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from llorch_core.fast.digits import DIGITS, IN_A_GROUP
 from llorch_core.fast.packed import BITS, KINDS, LANES
 from llorch_core.fast.processor import compiled_for
-from llorch_core.fast.tiles import LONG, SHORTS, VECTOR, WORDS, decoded, load, words
+from llorch_core.fast.tiles import FLOAT, LONG, SHORTS, VECTOR, WORD, WORDS, decoded, load, spread, words
 
 K = 32  # inputs of a tile
 ROWS = 32  # of a block, and its columns
@@ -31,11 +34,12 @@ PARTS = 3  # of a float32 number
 PARTS_OF_X = {1: 2, 2: 2, 3: 3}  # of rows, by the parts of what they are multiplied with
 TILE = 2 * K * LANES  # bytes
 PARTS_OF = {"float32": 3, "bfloat16": 1, "int8": 2, "int4": 2}
+SUMS = 2 * DIGITS * TILE  # bytes of what a group of int8 weights makes
 BYTE = ir.IntType(8)
 ARCH_PRCTL, REQUEST, TILE_DATA = 158, 0x1023, 18  # arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)
 
 
-COMPILED = sys.platform == "linux" and compiled_for("amx-tile", "amx-bf16")
+COMPILED = sys.platform == "linux" and compiled_for("amx-tile", "amx-bf16", "amx-int8")
 
 
 def usable() -> bool:
@@ -44,16 +48,19 @@ def usable() -> bool:
 
 
 @intrinsic
-def begin(typingctx: Any) -> Any:
-    """Set this thread's tiles up: eight of 16 rows of 64 bytes."""
+def begin(typingctx: Any, rows: Any) -> Any:
+    """Set this thread's tiles up: eight of `rows` rows of 64 bytes, but for tile 6, which has 16."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        b = builder
         shape = bytes([1, *[0] * 15, *[64, 0] * 8, *[0] * 16, *[16] * 8, *[0] * 8])
-        place = cgutils.alloca_once_value(builder, cgutils.make_bytearray(shape))
-        _call(builder, "ldtilecfg", builder.bitcast(place, BYTE.as_pointer()))
+        place = cgutils.alloca_once_value(b, cgutils.make_bytearray(shape))
+        for tile in {*range(8)} - {6}:
+            b.store(b.trunc(arguments[0], BYTE), b.gep(place, [WORD(0), WORD(48 + tile)]))
+        _call(b, "ldtilecfg", b.bitcast(place, BYTE.as_pointer()))
         return context.get_dummy_value()
 
-    return types.void(), codegen
+    return types.void(types.int64), codegen
 
 
 @intrinsic
@@ -188,6 +195,76 @@ def _unpack(b: ir.IRBuilder, kind: str, w: Any, blocks: Any, step: Any, scale: A
             for i, (low, high) in enumerate(zip(*parts, strict=True)):
                 both = b.or_(b.lshr(low, words(16)), high)
                 b.store(both, _words_at(b, b.add(place, LONG(2 * i * TILE))), align=64)
+
+
+@intrinsic
+def multiply_digits(
+    typingctx: Any, w: Any, w_panel: Any, s: Any, s_panel: Any, groups: Any, tiles: Any, x: Any, x_row: Any,
+    width: Any, n_rows: Any, room: Any, y: Any, y_row: Any,
+) -> Any:  # fmt: skip
+    """Write two panels of y = x @ w for 16 rows or fewer, of int8 weights, as `digits.multiply_digits` does.
+
+    tiles   of 64 inputs, in a group
+    n_rows  as many as `begin` was told
+    room    address of SUMS bytes
+    """
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        _digits(builder, *arguments)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 13), codegen
+
+
+def _digits(
+    b: ir.IRBuilder, w: Any, w_panel: Any, s: Any, s_panel: Any, groups: Any, tiles: Any, x: Any, x_row: Any,
+    width: Any, n_rows: Any, room: Any, y: Any, y_row: Any,
+) -> None:  # fmt: skip
+    """Tiles 0 to 5 are sums: of three digits with one panel, then with the other; 6 is weights, 7 digits."""
+    fused = cgutils.get_or_insert_function(
+        b.module, ir.FunctionType(VECTOR, [VECTOR] * 3), "llvm.fmuladd.v16f32"
+    )
+    sums = [(p, j, DIGITS * p + j) for p in range(2) for j in range(DIGITS)]
+    nothing = ir.Constant(VECTOR, [0.0] * LANES)
+
+    def outputs(row: ir.Value, p: int) -> ir.Value:
+        at = b.add(b.add(y, b.mul(y_row, row)), LONG(4 * LANES * p))
+        return b.inttoptr(at, VECTOR.as_pointer())
+
+    with cgutils.for_range(b, n_rows) as r:
+        for p in range(2):
+            b.store(nothing, outputs(r.index, p), align=4)
+    with cgutils.for_range(b, groups) as group:
+        for _, _, n in sums:
+            _call(b, "tilezero", BYTE(n))
+        with cgutils.for_range(b, tiles) as tile:
+            k = b.add(b.mul(group.index, tiles), tile.index)
+            for p, j, n in sums:
+                if j == 0:
+                    at = b.add(b.add(w, b.mul(w_panel, LONG(p))), b.mul(k, LONG(64 * LANES)))
+                    _call(b, "tileloadd64", BYTE(6), _pointer(b, at), LONG(64))
+                at = b.add(b.add(x, b.mul(width, LONG(j))), b.mul(k, LONG(64)))
+                _call(b, "tileloadd64", BYTE(7), _pointer(b, at), x_row)
+                _call(b, "tdpbssd", BYTE(n), BYTE(7), BYTE(6))
+        for _, _, n in sums:
+            _call(b, "tilestored64", BYTE(n), _pointer(b, b.add(room, LONG(TILE * n))), LONG(64))
+        scales = []
+        for p in range(2):
+            at = b.add(b.add(s, b.mul(s_panel, LONG(p))), b.mul(group.index, LONG(2 * LANES)))
+            scales.append(b.bitcast(b.shl(b.zext(load(b, at, SHORTS, 32), WORDS), words(16)), VECTOR))
+        beside = b.add(b.mul(width, LONG(DIGITS)), b.mul(group.index, LONG(IN_A_GROUP)))
+        with cgutils.for_range(b, n_rows) as r:
+            at = b.add(b.add(x, b.mul(x_row, r.index)), b.add(beside, LONG(4 * DIGITS)))
+            scale = spread(b, load(b, at, FLOAT, 4), VECTOR)
+            for p in range(2):
+                whole = nothing
+                for j in range(DIGITS):
+                    at = b.add(b.add(room, LONG(TILE * (DIGITS * p + j))), b.mul(r.index, LONG(64)))
+                    part = b.sitofp(load(b, at, WORDS, 64), VECTOR)
+                    whole = b.call(fused, [whole, ir.Constant(VECTOR, [256.0] * LANES), part])
+                place = outputs(r.index, p)
+                added = b.call(fused, [whole, b.fmul(scales[p], scale), b.load(place, align=4)])
+                b.store(added, place, align=4)
 
 
 def _parts(b: ir.IRBuilder, value: ir.Value, count: int) -> list[ir.Value]:

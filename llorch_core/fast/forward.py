@@ -47,6 +47,7 @@ class Matrix:
                 *(groups, self.width // groups // k_in_a_turn(packed.kind)),
                 len(packed.panels),
                 0 if many.plain else bytes_of_row(packed.kind, self.width, groups),
+                many.has_unit and packed.kind == "int8" and self.width // groups % 64 == 0,
             ],
             np.int64,
         )

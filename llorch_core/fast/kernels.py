@@ -20,6 +20,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from llorch_core.fast import amx
 from llorch_core.fast.digits import ABOVE, DIGITS, IN_A_GROUP, multiply_digits, write_group
 from llorch_core.fast.packed import BITS, KINDS, LANES
 from llorch_core.fast.tiles import LONG, VECTOR, load, multiply
@@ -124,13 +125,16 @@ def product(
     """Compute this member's share of y = x @ matrix, in whole pairs of panels.
 
     matrix  int64: kind, address of panels, bytes of one, address of scales, bytes of one panel's, groups,
-            turns of a group, panels, bytes of the digits of a row or 0
+            turns of a group, panels, bytes of the digits of a row or 0, whether the matrix unit has them
     x, y    addresses of float32 rows, `x_row` and `y_row` bytes apart
-    room    address of the digits of as many rows for each member, where the matrix is multiplied with such
+    room    address for each member: the digits of as many rows, and SUMS bytes more
     """
     pairs, of_row = matrix[7] // 2, matrix[8]
     width = 8 * matrix[2] // (LANES * BITS_OF[matrix[0]])
-    own = room + member * n_rows * of_row
+    own = room + member * (n_rows * of_row + amx.SUMS)
+    by_unit = matrix[9] != 0 and n_rows > 4
+    if by_unit:
+        amx.begin(min(n_rows, LANES))
     if of_row:
         for r in range(n_rows):
             write_digits(x + r * x_row, width, width // matrix[5], ABOVE_OF[matrix[0]], own + r * of_row)
@@ -138,6 +142,13 @@ def product(
         first = 2 * pair
         w, s = matrix[1] + first * matrix[2], matrix[3] + first * matrix[4]
         row = 0
+        while by_unit and row + min(n_rows, LANES) <= n_rows:
+            rows = min(n_rows, LANES)
+            amx.multiply_digits(
+                w, matrix[2], s, matrix[4], matrix[5], matrix[6] // LANES, own + row * of_row, of_row, width,
+                rows, own + n_rows * of_row, y + row * y_row + first * 64, y_row,
+            )  # fmt: skip
+            row += rows
         while row < n_rows:
             left = n_rows - row
             rows = 8 if left >= 8 else 4 if left >= 4 else 2 if left >= 2 else 1
@@ -153,6 +164,8 @@ def product(
                     x + row * x_row, x_row, to, y_row,
                 )  # fmt: skip
             row += rows
+    if by_unit:
+        amx.end()
 
 
 @compiled

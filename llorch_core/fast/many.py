@@ -115,8 +115,8 @@ class Many:
             )  # fmt: skip
 
     def digits(self, size: int) -> int:
-        """Return the address of room for digits, `size` bytes for each thread."""
-        return int(self._room("digits", self.team.size * size).ctypes.data)
+        """Return the address of room for digits, `size` bytes for each thread, and for what they make."""
+        return int(self._room("digits", self.team.size * (size + amx.SUMS)).ctypes.data)
 
     def _room(self, name: str, size: int) -> NDArray[np.uint8]:
         """Return bytes that are kept from call to call; their content is arbitrary."""
@@ -200,7 +200,7 @@ def product(
     block = width // K * tile_of_x
     w = room + member * (BLOCK_K // K * PARTS * PAIR_OF_TILES + 4 * ROWS * ROWS)
     rest = w + BLOCK_K // K * PARTS * PAIR_OF_TILES
-    amx.begin()
+    amx.begin(LANES)
     for first in range(0, width, BLOCK_K):
         last = min(width, first + BLOCK_K)
         tiles = (last - first) // K
@@ -273,7 +273,7 @@ def attentions(
     shares = scores[member, ROWS * wide : 2 * ROWS * wide].reshape(ROWS, wide)
     rows = scores[member, 2 * ROWS * wide :].ctypes.data  # 32 rows of `dims` numbers, whatever they are
     columns = dims // K * TILE_OF_PANELS  # bytes of the parts of 32 keys
-    amx.begin()
+    amx.begin(LANES)
     for h in range(n_head * member // size, n_head * (member + 1) // size):
         for s in range(0, wide, ROWS):
             count = min(ROWS, n_keys - s)
