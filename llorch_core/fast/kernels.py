@@ -65,8 +65,8 @@ def floats(typingctx: Any, address: Any) -> Any:
 
 
 @intrinsic
-def _arrive(typingctx: Any, address: Any) -> Any:
-    """Add 1 to the int64 at an address, for all threads to see; return what it was."""
+def arrive(typingctx: Any, address: Any) -> Any:
+    """Add 1 to the int64 at an address, for all threads to see; return what it was: a turn, or a share."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         place = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
@@ -108,7 +108,7 @@ def _largest_of_vectors(typingctx: Any, x: Any, vectors: Any) -> Any:
 @compiled
 def wait_for_all(size: int, counter: int, passed: int) -> int:
     """Wait until all threads are here; `passed` barriers are behind this one. Returns how many are then."""
-    _arrive(counter)
+    arrive(counter)
     wanted = (passed + 1) * size
     looks = 0
     while _arrived(counter) < wanted:

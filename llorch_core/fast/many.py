@@ -1,7 +1,9 @@
 """What `engine.gpt2.forward` computes with, compiled, where there are many new positions.
 
 Arithmetic is what takes the time then: products go to the matrix unit where there is one, and to BLAS or the
-kernels where not; all else is shared out among the threads, by rows or by heads.
+kernels where not; all else is shared out among the threads, by rows or by heads. What takes long is not cut
+into equal shares: a thread that is done takes the next piece, since cores that others use too are not equally
+fast.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from llorch_core.engine import gpt2, layers
 from llorch_core.engine.layers import Array
 from llorch_core.fast import amx, kernels
 from llorch_core.fast.amx import PARTS, ROWS, TILE, K
-from llorch_core.fast.kernels import compiled, summed
+from llorch_core.fast.kernels import arrive, compiled, summed, wait_for_all
 from llorch_core.fast.packed import BITS, KINDS, LANES, aligned
 from llorch_core.fast.team import Team
 
@@ -83,10 +85,10 @@ class Many:
         parts = self._room("attention", size * 2 * PARTS * (2 * wide * dims + ROWS * (wide + dims)))
         width = 2 * wide + dims
         scores = self._room("scores", size * ROWS * width * 4).view(np.float32)[: size * ROWS * width]
-        nowhere = (0, 0, 0)
+        nowhere, turns = (0, 0, 0), np.zeros(1, np.int64)
         self.team.run(
             attentions,
-            *(np.array([n_head, n_new, n_keys, head_dim]), scale),
+            *(turns.ctypes.data, np.array([n_head, n_new, n_keys, head_dim]), scale),
             *(_place(q), _place(keys), _place(values)),
             *(context.ctypes.data, context.strides[0], parts.ctypes.data),
             scores.reshape(size, ROWS * width),
@@ -109,9 +111,10 @@ class Many:
             self.team.run(
                 split_rows, n_parts, _place_of_rows(x[rows]), rows.stop - rows.start, width, parts.ctypes.data
             )
+            turns = np.zeros(1 + -(-width // BLOCK_K), np.int64)
             self.team.run(
-                product, entry, parts.ctypes.data, width, rows.stop - rows.start, _place_of_rows(y[rows]),
-                own.ctypes.data,
+                product, turns.ctypes.data, entry, parts.ctypes.data, width, rows.stop - rows.start,
+                _place_of_rows(y[rows]), own.ctypes.data,
             )  # fmt: skip
 
     def digits(self, size: int) -> int:
@@ -186,10 +189,12 @@ def split_rows(
 
 @compiled
 def product(
-    member: int, size: int, matrix: Any, x: int, width: int, n_rows: int, y: tuple[int, int], room: int
-) -> None:
+    member: int, size: int, turns: int, matrix: Any, x: int, width: int, n_rows: int, y: tuple[int, int],
+    room: int,
+) -> None:  # fmt: skip
     """Compute this member's share of y = x @ matrix, in whole pairs of panels.
 
+    turns   address of int64, 0 at first: what the barrier counts in, and the next pair of each block of inputs
     matrix  as `kernels.product` reads it
     x       address of the parts of the rows
     y       where the float32 rows go, and the bytes from one to the next
@@ -200,11 +205,13 @@ def product(
     block = width // K * tile_of_x
     w = room + member * (BLOCK_K // K * PARTS * PAIR_OF_TILES + 4 * ROWS * ROWS)
     rest = w + BLOCK_K // K * PARTS * PAIR_OF_TILES
+    passed = 0
     amx.begin(LANES)
     for first in range(0, width, BLOCK_K):
         last = min(width, first + BLOCK_K)
-        tiles = (last - first) // K
-        for pair in range(pairs * member // size, pairs * (member + 1) // size):
+        tiles, turn = (last - first) // K, turns + 8 * (1 + first // BLOCK_K)
+        pair = arrive(turn)
+        while pair < pairs:
             for p in range(2):
                 _unpack(matrix, 2 * pair + p, width, first, last, w + p * TILE)
             for r in range(0, n_rows, ROWS):
@@ -217,6 +224,8 @@ def product(
                 amx.multiply_block(n_parts, own, block, w, tiles, to, row, int(first > 0))
                 if n < ROWS:
                     _copy(rest, 4 * ROWS, n, ROWS, y[0] + r * y[1] + pair * 4 * ROWS, y[1])
+            pair = arrive(turn)
+        passed = wait_for_all(size, turns, passed)
     amx.end()
 
 
@@ -250,11 +259,12 @@ def _clear(x: int, n: int) -> None:
 
 @compiled
 def attentions(
-    member: int, size: int, sizes: Any, scale: float, q: Any, keys: Any, values: Any, context: int,
-    context_row: int, room: int, scores: Any, scores_shown: Any, probs_shown: Any,
+    member: int, size: int, turns: int, sizes: Any, scale: float, q: Any, keys: Any, values: Any,
+    context: int, context_row: int, room: int, scores: Any, scores_shown: Any, probs_shown: Any,
 ) -> None:  # fmt: skip
     """Gather the context of the queries of one sequence: this member's share of the heads.
 
+    turns    address of the int64 that the next head is in; 0 at first
     sizes    int64: heads, new positions, keys, head_dim
     q, keys, values, scores_shown, probs_shown
              address of float32 (n_head, rows, numbers), bytes from head to head, and from row to row; the
@@ -274,7 +284,8 @@ def attentions(
     rows = scores[member, 2 * ROWS * wide :].ctypes.data  # 32 rows of `dims` numbers, whatever they are
     columns = dims // K * TILE_OF_PANELS  # bytes of the parts of 32 keys
     amx.begin(LANES)
-    for h in range(n_head * member // size, n_head * (member + 1) // size):
+    h = arrive(turns)
+    while h < n_head:
         for s in range(0, wide, ROWS):
             count = min(ROWS, n_keys - s)
             _padded(_row_of(keys, h, s), keys[2], count, head_dim, rows, dims)
@@ -311,6 +322,7 @@ def attentions(
                     PARTS, p_parts, p_next, own, near // K, rows + 4 * ROWS * pair, 4 * dims, 0
                 )
             _copy(rows, 4 * dims, count, head_dim, context + r * context_row + 4 * head_dim * h, context_row)
+        h = arrive(turns)
     amx.end()
 
 
