@@ -79,18 +79,3 @@ def environment(threads: int) -> dict[str, str]:
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     told = dict.fromkeys(THREADS, str(threads))
     return {**os.environ, **told, "PYTHONPATH": os.pathsep.join(paths)}
-
-
-def cores() -> int:
-    """Return the physical cores that this process may use; its logical ones where that is not told."""
-    if not hasattr(os, "sched_getaffinity"):
-        return os.cpu_count() or 1
-    allowed = os.sched_getaffinity(0)
-    siblings = set()
-    for cpu in allowed:
-        try:
-            path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-            siblings.add(path.read_text().strip())
-        except OSError:
-            return len(allowed)
-    return len(siblings)

@@ -46,7 +46,10 @@ class Ours(Stepwise):
         if backend == "fast":
             from importlib.metadata import version
 
-            self.version += f", numba {version('numba')}"
+            from llorch_core.fast import amx, digits
+
+            used = ("AMX",) * amx.usable() + ("VNNI",) * digits.COMPILED
+            self.version += f", numba {version('numba')} ({', '.join(used) or 'neither AMX nor VNNI'})"
         self.load_s = time.perf_counter() - started - spent
 
     def begin(self, sequences: int, room: int) -> None:

@@ -146,11 +146,12 @@ def _time_engines(
     cache: Path,
     said: str,
 ) -> dict[str, Any]:
-    from llorch_core.bench.engines import choose, cores, find_engines, reference
+    from llorch_core.bench.engines import choose, find_engines, reference
     from llorch_core.bench.plan import plan_for
     from llorch_core.bench.report import report
     from llorch_core.bench.run import Setting, run
     from llorch_core.engine.config import read_config
+    from llorch_core.engine.threads import cores
 
     place = peers or ROOT / "tools" / "peers"
     if peers and not peers.is_dir():

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from llorch_core.engine.errors import UsageError
 from llorch_core.engine.model import EMBEDDED, Model
+from llorch_core.engine.threads import cores, limit_blas
 from llorch_core.fast.files import METADATA, metadata_of
 from llorch_core.fast.packed import KINDS
 
@@ -25,7 +25,7 @@ def load(
     backend    "numpy", "fast" (compiled kernels, of the extra of that name), or "auto": fast where another
                precision than float32 is asked for, else numpy
     precision  of the weights: "float32", "bfloat16", "int8", "int4"; "auto" is that of the file
-    threads    of the kernels; the default is the number of cores
+    threads    of the kernels and of NumPy's products; the default is the number of cores
 
     Raises ModelError where the folder is not a GPT-2, before any tensor is read; UsageError where the backend
     does not have the precision, or cannot run here.
@@ -36,6 +36,7 @@ def load(
     path = EMBEDDED if folder is None else Path(folder)
     if told := metadata_of(path):
         return _load_packed(path, told[METADATA], backend, precision, threads or cores())
+    limit_blas(threads)
     model = Model(path)
     if precision == "auto":
         precision = "float32"
@@ -50,11 +51,6 @@ def load(
         return model
     accelerate(model, precision, threads or cores())
     return model
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def accelerate(model: Model, precision: str, threads: int) -> None:

@@ -194,7 +194,7 @@ def product(
 ) -> None:  # fmt: skip
     """Compute this member's share of y = x @ matrix, in whole pairs of panels.
 
-    turns   address of int64, 0 at first: what the barrier counts in, and the next pair of each block of inputs
+    turns   address of int64, 0 at first: what the barrier counts in, and each block's next pair
     matrix  as `kernels.product` reads it
     x       address of the parts of the rows
     y       where the float32 rows go, and the bytes from one to the next
