@@ -92,7 +92,7 @@ class Forward:
     """The forward pass of one model with packed weights. See `gpt2.forward` for what it takes and gives.
 
     weights  the model's own: embeddings, norms and biases are used as they are, and the matrices for many
-             rows where `packed` are float32
+             rows where `packed` are float32 and there is no matrix unit
     packed   by the name of the weight in the file; `lm_head` is the head
     threads  that share the work
     """
@@ -105,7 +105,8 @@ class Forward:
             for name, one in packed.items()
         }
         self.kind = packed["lm_head"].kind
-        self.whole = weights if self.kind == "float32" else self._with_packed(weights)
+        by_blas = self.kind == "float32" and not self.many.has_unit
+        self.whole = weights if by_blas else self._with_packed(weights)
         c = config
         convs = {f"h.{n}.{name}": conv for n, b in enumerate(weights.h) for name, conv in b.convs.items()}
         self._entries = np.array([self.matrices[name].entry for name in [*convs, "lm_head"]])

@@ -77,7 +77,7 @@ def pack(weight: Array, kind: str, group: int | None = None) -> Packed:
     panels, width = shape[0], shape[1] * 32 // BITS[kind]
     group = (group or GROUPS[kind]) if kind in GROUPS else width
     words, scales = aligned(shape, np.uint32), aligned(scales_shape, np.uint16)
-    step = max(1, 2**22 // (LANES * width))  # panels at a time: nothing as large as the matrix is made
+    step = max(1, 2**20 // (LANES * width))  # panels at a time: nothing as large as the matrix is made
     for start in range(0, panels, step):
         end = min(start + step, panels)
         part = np.zeros(((end - start) * LANES, width), np.float32)
