@@ -19,7 +19,7 @@ LAYERS, GPT2, CACHE, SAMPLING = (
 # what is broken: file, the line as it is, the line as it becomes, the rule that must fail
 BREAKS = {
     "GELU to erf": (LAYERS, '"gelu_new": gelu_new,', '"gelu_new": gelu,', "activation.gelu_new_is_the_tanh_form"),
-    "MLP ignores the config": (GPT2, "layers.activation(fc, function, out=fc)", "layers.gelu(fc)", "mlp.activation_of_the_config"),
+    "MLP ignores the config": (GPT2, "computed.activation(fc, function, out=fc)", "layers.gelu(fc)", "mlp.activation_of_the_config"),
     "mask sees the next": (LAYERS, "positions(n_seen - n_new, n_new)", "positions(n_seen - n_new + 1, n_new)", "attention_scores.scaled_by_root_of_head_dim"),
     "mask ignores the past": (LAYERS, "positions(n_seen - n_new, n_new)", "positions(0, n_new)", "attention_scores.mask_counts_the_past"),
     "every projection's bias dropped": (LAYERS, "    y += bias\n", "", "qkv.bias_added"),
@@ -27,7 +27,7 @@ BREAKS = {
     "cache not advanced": (CACHE, "self.n_past += n_new", "pass", "embedding.positions_follow_the_past"),
     "epsilon after the root": (LAYERS, "np.sqrt(variance + epsilon)", "(np.sqrt(variance) + epsilon)", "layer_norm.epsilon_inside_root"),
     "scale left out": (LAYERS, "q * scale", "q", "attention_scores.scaled_by_root_of_head_dim"),
-    "residual after the norm": (GPT2, "x = layers.residual(x, branch, out=x)\n        show(f\"h.{n}.mid\"", "x = layers.residual(normed, branch, out=x)\n        show(f\"h.{n}.mid\"", "residual.both_added"),
+    "residual after the norm": (GPT2, "x = computed.residual(x, branch, out=x)\n        show(f\"h.{n}.mid\"", "x = computed.residual(normed, branch, out=x)\n        show(f\"h.{n}.mid\"", "residual.both_added"),
     "logits a little too large": (GPT2, "layers.logits(x, weights.lm_head)", "layers.logits(x * 1.0001, weights.lm_head)", "logits.token_rows"),
     "weights of the first block": (GPT2, "attention(block, config", "attention(weights.h[0], config", "qkv.thirds"),
     "observed logits are rounded": (GPT2, '    show("logits", logits)\n', '    if observer is not None:\n        logits = np.round(logits, 2)\n    show("logits", logits)\n', "logits.token_rows"),

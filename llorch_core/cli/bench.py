@@ -151,7 +151,7 @@ def _time_engines(
     from llorch_core.bench.report import report
     from llorch_core.bench.run import Setting, run
     from llorch_core.engine.config import read_config
-    from llorch_core.engine.threads import cores
+    from llorch_core.fast.threads import cores
 
     place = peers or ROOT / "tools" / "peers"
     if peers and not peers.is_dir():

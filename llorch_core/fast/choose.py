@@ -6,9 +6,9 @@ from pathlib import Path
 
 from llorch_core.engine.errors import UsageError
 from llorch_core.engine.model import EMBEDDED, Model
-from llorch_core.engine.threads import cores, limit_blas
 from llorch_core.fast.files import METADATA, metadata_of
 from llorch_core.fast.packed import KINDS
+from llorch_core.fast.threads import cores, limit_blas
 
 BACKENDS = ("auto", "numpy", "fast")
 PRECISIONS = ("auto", *KINDS)

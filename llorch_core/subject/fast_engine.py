@@ -11,10 +11,10 @@ from pathlib import Path
 from safetensors.numpy import save_file
 
 from llorch_core.engine.errors import UsageError
-from llorch_core.engine.threads import cores
 from llorch_core.engine.weights import load_weights
 from llorch_core.fast.choose import accelerate
 from llorch_core.fast.packed import KINDS
+from llorch_core.fast.threads import cores
 from llorch_core.subject.numpy_engine import COMPONENTS, Named, NumpyEngine, as_engine
 from llorch_core.subject.protocol import Array, NotHereError
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import numpy as np
 
 from llorch_core.engine import layers
-from llorch_core.engine.threads import cores
 from llorch_core.fast import kernels
 from llorch_core.fast.forward import Head, Matrix
 from llorch_core.fast.many import Many
 from llorch_core.fast.packed import pack
 from llorch_core.fast.team import Team
+from llorch_core.fast.threads import cores
 from llorch_core.subject.numpy_engine import Named
 from llorch_core.subject.protocol import Array
 

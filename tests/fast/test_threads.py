@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from llorch_core.engine.threads import cores
+from llorch_core.fast.threads import cores
 
 CODE = (
     "from llorch_core.fast.choose import load; import threadpoolctl; load(None, 'numpy', threads={threads});"
