@@ -10,12 +10,13 @@ from pathlib import Path
 
 from llorch_core.bench.sizes import WIDTHS
 from llorch_core.engine.errors import UsageError
+from llorch_core.fast.threads import TOLD_BY
 
 PRECISIONS = tuple(WIDTHS)
 OURS = (("numpy", "float32"), *(("fast", precision) for precision in PRECISIONS))
 ENDING = "_peer.py"  # of an adapter's file name
 THREADS = (  # how the libraries that engines use are told the number of threads
-    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS"),
+    *TOLD_BY,
     *("NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "RAYON_NUM_THREADS"),
 )
 ROOT = Path(__file__).parents[2]

@@ -34,31 +34,6 @@ class Forward(Protocol):
     ) -> Array: ...
 
 
-class Layers(Protocol):
-    """What computes the layers of a forward pass; see the functions of the same names."""
-
-    def layer_norm(
-        self, x: Array, weight: Array, bias: Array, epsilon: float, out: Array | None = None
-    ) -> Array: ...
-
-    def projection(self, x: Array, weight: Array, bias: Array, out: Array | None = None) -> Array: ...
-
-    def activation(self, x: Array, function: str, out: Array | None = None) -> Array: ...
-
-    def residual(self, stream: Array, branch: Array, out: Array | None = None) -> Array: ...
-
-    def attend(
-        self,
-        q: Array,
-        keys: Array,
-        values: Array,
-        scale: float,
-        room: Buffers,
-        context: Array,
-        shown: dict[str, Array] | None,
-    ) -> None: ...
-
-
 def forward(
     weights: Weights,
     config: Config,
@@ -74,7 +49,7 @@ def forward(
     caches    one a sequence; what it holds is the past, and the new positions are added to it
     rows      "all", or "last": only the last new position of each sequence gets logits
     observer  sees every checkpoint of every sequence; whether there is one changes no bit
-    computed  what computes each layer; `NumPy` where there is none
+    computed  what computes each layer; NumPy where there is none
 
     Returns float32 (sum of T_i, n_vocab), or (number of sequences, n_vocab) for "last".
     Raises UsageError where a cache has no room, before any work: no cache is changed.
@@ -86,7 +61,7 @@ def forward(
     for cache, length in zip(caches, lengths, strict=True):
         cache.check_room(length)
     spans = end_to_end(lengths)
-    computed = computed or NumPy()
+    computed = computed or Layers()
 
     def show(name: str, x: Array | Ids) -> None:
         if observer is not None:
@@ -255,7 +230,7 @@ def mlp(
 
     Spec: mlp.
     """
-    computed = computed or NumPy()
+    computed = computed or Layers()
     fc = computed.projection(x, weights.c_fc.weight, weights.c_fc.bias, out=fc)  # [T, n_inner]
     show(f"h.{n}.mlp.fc", fc)
     act = computed.activation(fc, function, out=fc)
@@ -265,8 +240,8 @@ def mlp(
     return out
 
 
-class NumPy:
-    """The layers as NumPy computes them."""
+class Layers:
+    """What computes the layers of a forward pass: NumPy, unless a subclass does."""
 
     layer_norm = staticmethod(layers.layer_norm)
     projection = staticmethod(layers.projection)

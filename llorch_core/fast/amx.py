@@ -23,10 +23,24 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from llorch_core.fast.digits import DIGITS, IN_A_GROUP
-from llorch_core.fast.packed import BITS, KINDS, LANES
+from llorch_core.fast.digits import DIGITS, IN_A_GROUP, joined
+from llorch_core.fast.packed import GROUPS, KINDS, LANES, PLACES
 from llorch_core.fast.processor import compiled_for
-from llorch_core.fast.tiles import FLOAT, LONG, SHORTS, VECTOR, WORD, WORDS, decoded, load, spread, words
+from llorch_core.fast.tiles import (
+    FLOAT,
+    LONG,
+    SHORTS,
+    VECTOR,
+    WORD,
+    WORDS,
+    decoded,
+    fused,
+    load,
+    scales_at,
+    spread,
+    store,
+    words,
+)  # fmt: skip
 
 K = 32  # inputs of a tile
 ROWS = 32  # of a block, and its columns
@@ -151,8 +165,7 @@ def _split(b: ir.IRBuilder, parts: int, x: Any, count: Any, out: Any) -> None:
         at = b.add(out, b.add(b.mul(tile, LONG(parts * TILE)), b.mul(half, LONG(2 * LANES))))
         value = load(b, b.add(x, b.mul(n.index, LONG(4 * LANES))), VECTOR, 4)
         for i, bits in enumerate(_parts(b, value, parts)):
-            place = b.inttoptr(b.add(at, LONG(i * TILE)), SHORTS.as_pointer())
-            b.store(b.trunc(b.lshr(bits, words(16)), SHORTS), place, align=32)
+            store(b, b.trunc(b.lshr(bits, words(16)), SHORTS), b.add(at, LONG(i * TILE)), 32)
 
 
 @intrinsic
@@ -176,25 +189,25 @@ def unpack(typingctx: Any, kind: Any, w: Any, blocks: Any, step: Any, scale: Any
 
 
 def _unpack(b: ir.IRBuilder, kind: str, w: Any, blocks: Any, step: Any, scale: Any, out: Any) -> None:
-    each = 32 // BITS[kind]  # inputs of a block
-    if kind in ("int8", "int4"):
-        scales = b.bitcast(b.shl(b.zext(load(b, scale, SHORTS, 2), WORDS), words(16)), VECTOR)
-    with cgutils.for_range(b, b.sdiv(blocks, LONG(2)) if each == 1 else blocks) as n:
-        at = b.add(w, b.mul(n.index, b.mul(step, LONG(2 if each == 1 else 1))))
-        read = load(b, at, WORDS, 4)
-        if kind == "bfloat16":
-            b.store(read, _words_at(b, b.add(out, b.mul(n.index, LONG(64)))), align=64)
-            return
-        if each == 1:
-            values = [b.bitcast(one, VECTOR) for one in (read, load(b, b.add(at, step), WORDS, 4))]
+    each = len(PLACES[kind])  # inputs of a block
+    scales = scales_at(b, scale) if kind in GROUPS else None
+    at_once = 2 if each == 1 else 1  # blocks: two inputs share a word of a tile
+    with cgutils.for_range(b, b.sdiv(blocks, LONG(at_once))) as n:
+        at = b.add(w, b.mul(n.index, b.mul(step, LONG(at_once))))
+        read = [load(b, b.add(at, b.mul(step, LONG(i))), WORDS, 4) for i in range(at_once)]
+        if kind == "bfloat16":  # as it is in the tile
+            store(b, read[0], b.add(out, b.mul(n.index, LONG(64))), 64)
+            values = []
         else:
-            values = [b.fmul(decoded(b, kind, read, j), scales) for j in range(each)]
+            values = [decoded(b, kind, block, j) for block in read for j in range(each)]
+        if scales:
+            values = [b.fmul(value, scales) for value in values]
         for pair in range(len(values) // 2):
             parts = [_parts(b, value, PARTS_OF[kind]) for value in values[2 * pair : 2 * pair + 2]]
             place = b.add(out, b.mul(b.add(b.mul(n.index, LONG(len(values) // 2)), LONG(pair)), LONG(64)))
             for i, (low, high) in enumerate(zip(*parts, strict=True)):
                 both = b.or_(b.lshr(low, words(16)), high)
-                b.store(both, _words_at(b, b.add(place, LONG(2 * i * TILE))), align=64)
+                store(b, both, b.add(place, LONG(2 * i * TILE)), 64)
 
 
 @intrinsic
@@ -221,19 +234,14 @@ def _digits(
     width: Any, n_rows: Any, room: Any, y: Any, y_row: Any,
 ) -> None:  # fmt: skip
     """Tiles 0 to 5 are sums: of three digits with one panel, then with the other; 6 is weights, 7 digits."""
-    fused = cgutils.get_or_insert_function(
-        b.module, ir.FunctionType(VECTOR, [VECTOR] * 3), "llvm.fmuladd.v16f32"
-    )
     sums = [(p, j, DIGITS * p + j) for p in range(2) for j in range(DIGITS)]
-    nothing = ir.Constant(VECTOR, [0.0] * LANES)
 
     def outputs(row: ir.Value, p: int) -> ir.Value:
-        at = b.add(b.add(y, b.mul(y_row, row)), LONG(4 * LANES * p))
-        return b.inttoptr(at, VECTOR.as_pointer())
+        return b.add(b.add(y, b.mul(y_row, row)), LONG(4 * LANES * p))
 
     with cgutils.for_range(b, n_rows) as r:
         for p in range(2):
-            b.store(nothing, outputs(r.index, p), align=4)
+            store(b, ir.Constant(VECTOR, [0.0] * LANES), outputs(r.index, p), 4)
     with cgutils.for_range(b, groups) as group:
         for _, _, n in sums:
             _call(b, "tilezero", BYTE(n))
@@ -251,20 +259,17 @@ def _digits(
         scales = []
         for p in range(2):
             at = b.add(b.add(s, b.mul(s_panel, LONG(p))), b.mul(group.index, LONG(2 * LANES)))
-            scales.append(b.bitcast(b.shl(b.zext(load(b, at, SHORTS, 32), WORDS), words(16)), VECTOR))
+            scales.append(scales_at(b, at))
         beside = b.add(b.mul(width, LONG(DIGITS)), b.mul(group.index, LONG(IN_A_GROUP)))
         with cgutils.for_range(b, n_rows) as r:
             at = b.add(b.add(x, b.mul(x_row, r.index)), b.add(beside, LONG(4 * DIGITS)))
             scale = spread(b, load(b, at, FLOAT, 4), VECTOR)
             for p in range(2):
-                whole = nothing
-                for j in range(DIGITS):
-                    at = b.add(b.add(room, LONG(TILE * (DIGITS * p + j))), b.mul(r.index, LONG(64)))
-                    part = b.sitofp(load(b, at, WORDS, 64), VECTOR)
-                    whole = b.call(fused, [whole, ir.Constant(VECTOR, [256.0] * LANES), part])
+                own = b.add(b.add(room, LONG(TILE * DIGITS * p)), b.mul(r.index, LONG(64)))
+                whole = joined(b, [load(b, b.add(own, LONG(TILE * j)), WORDS, 64) for j in range(DIGITS)])
                 place = outputs(r.index, p)
-                added = b.call(fused, [whole, b.fmul(scales[p], scale), b.load(place, align=4)])
-                b.store(added, place, align=4)
+                total = load(b, place, VECTOR, 4)
+                store(b, fused(b, whole, b.fmul(scales[p], scale), total), place, 4)
 
 
 def _parts(b: ir.IRBuilder, value: ir.Value, count: int) -> list[ir.Value]:
@@ -275,10 +280,6 @@ def _parts(b: ir.IRBuilder, value: ir.Value, count: int) -> list[ir.Value]:
         found.append(b.and_(rounded, words(-65536)))
         value = b.fsub(value, b.bitcast(found[-1], VECTOR))
     return found
-
-
-def _words_at(b: ir.IRBuilder, address: ir.Value) -> ir.Value:
-    return b.inttoptr(address, WORDS.as_pointer())
 
 
 def _pointer(b: ir.IRBuilder, address: ir.Value) -> ir.Value:

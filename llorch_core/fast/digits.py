@@ -19,7 +19,20 @@ from numba.extending import intrinsic
 
 from llorch_core.fast.packed import BITS, KINDS, LANES
 from llorch_core.fast.processor import compiled_for
-from llorch_core.fast.tiles import FLOAT, LONG, ROWS, SHORTS, VECTOR, WORD, WORDS, load, spread, words
+from llorch_core.fast.tiles import (
+    FLOAT,
+    LONG,
+    ROWS,
+    VECTOR,
+    WORD,
+    WORDS,
+    fused,
+    load,
+    scales_at,
+    spread,
+    store,
+    words,
+)  # fmt: skip
 
 COMPILED = compiled_for("avx512f", "avx512vnni")
 DIGITS = 3
@@ -77,15 +90,22 @@ def _group(b: ir.IRBuilder, x: Any, vectors: Any, width: Any, above: Any, digits
             left = b.ashr(b.sub(left, digit), words(8))
             b.store(b.add(b.load(sums[j]), digit), sums[j])
             place = b.add(b.add(digits, b.mul(width, LONG(j))), b.mul(n.index, LONG(LANES)))
-            b.store(b.trunc(digit, BYTES), b.inttoptr(place, BYTES.as_pointer()), align=1)
+            store(b, b.trunc(digit, BYTES), place, 1)
     too_much = b.neg(b.trunc(above, WORD))
     for j, one in enumerate(sums):
         total = b.call(function("llvm.vector.reduce.add.v16i32", WORD, WORDS), [b.load(one)])
-        place = b.inttoptr(b.add(beside, LONG(4 * j)), WORD.as_pointer())
-        b.store(b.mul(total, too_much), place, align=4)
+        store(b, b.mul(total, too_much), b.add(beside, LONG(4 * j)), 4)
     finite = b.icmp_signed("<", most, WORD(0x7F800000))
     scale = b.select(finite, b.fdiv(size, FLOAT(float(LARGEST))), FLOAT(float("nan")))
-    b.store(scale, b.inttoptr(b.add(beside, LONG(4 * DIGITS)), FLOAT.as_pointer()), align=4)
+    store(b, scale, b.add(beside, LONG(4 * DIGITS)), 4)
+
+
+def joined(b: ir.IRBuilder, sums: list[ir.Value]) -> ir.Value:
+    """Return the float32 number that the int32 sums of three digits make, the high one first."""
+    high, *lower = (b.sitofp(one, VECTOR) for one in sums)
+    for part in lower:
+        high = fused(b, high, ir.Constant(VECTOR, [256.0] * LANES), part)
+    return high
 
 
 @intrinsic
@@ -127,8 +147,6 @@ class _Tile:
         self.x, self.x_row, self.width, self.y, self.y_row = xy
         function = ir.FunctionType(WORDS, [WORDS] * 3)
         self.dot = cgutils.get_or_insert_function(builder.module, function, "llvm.x86.avx512.vpdpbusd.512")
-        fused = ir.FunctionType(VECTOR, [VECTOR] * 3)
-        self.fused = cgutils.get_or_insert_function(builder.module, fused, "llvm.fmuladd.v16f32")
 
     def emit(self) -> None:
         b = self.b
@@ -146,18 +164,15 @@ class _Tile:
                 self.block(b.add(first, block.index), rows, sums)
             for p in self.panels:
                 at = b.add(b.add(self.s, b.mul(self.s_panel, LONG(p))), b.mul(group.index, LONG(2 * LANES)))
-                weight = b.bitcast(b.shl(b.zext(load(b, at, SHORTS, 32), WORDS), words(16)), VECTOR)
+                weight = scales_at(b, at)
                 for r in range(self.rows):
                     scale = load(b, b.add(b.add(rows[r], beside), LONG(4 * DIGITS)), FLOAT, 4)
-                    parts = [b.sitofp(b.load(sums[r, p, j]), VECTOR) for j in range(DIGITS)]
-                    whole = parts[0]
-                    for part in parts[1:]:
-                        whole = b.call(self.fused, [whole, ir.Constant(VECTOR, [256.0] * LANES), part])
+                    whole = joined(b, [b.load(sums[r, p, j]) for j in range(DIGITS)])
                     both = b.fmul(weight, spread(b, scale, VECTOR))
-                    b.store(b.call(self.fused, [whole, both, b.load(totals[r, p])]), totals[r, p])
+                    b.store(fused(b, whole, both, b.load(totals[r, p])), totals[r, p])
         for r, p in places:
             at = b.add(b.add(self.y, b.mul(self.y_row, LONG(r))), LONG(4 * LANES * p))
-            b.store(b.load(totals[r, p]), b.inttoptr(at, VECTOR.as_pointer()), align=4)
+            store(b, b.load(totals[r, p]), at, 4)
 
     def block(self, n: ir.Value, rows: list[ir.Value], sums: dict[tuple[int, int, int], ir.Value]) -> None:
         """Add the products of 64 bytes of each panel with every digit of every row."""

@@ -18,7 +18,7 @@ from llorch_core.engine.layers import Array
 from llorch_core.fast import amx, kernels
 from llorch_core.fast.amx import PARTS, ROWS, TILE, K
 from llorch_core.fast.kernels import arrive, compiled, summed, wait_for_all
-from llorch_core.fast.packed import BITS, KINDS, LANES, aligned
+from llorch_core.fast.packed import KINDS, LANES, PLACES, aligned
 from llorch_core.fast.team import Team
 
 BLOCK_ROWS = 256  # rows whose parts are multiplied with a share of the weights at a time: they stay in L2
@@ -26,12 +26,12 @@ BLOCK_K = 512  # inputs, likewise
 FEW = 8  # queries of a sequence, for which its keys and values are not cut into parts
 PAIR_OF_TILES = 2 * TILE
 TILE_OF_ROWS, TILE_OF_PANELS = PARTS * TILE, PARTS * PAIR_OF_TILES  # with all parts of float32
-INPUTS_IN_64_BYTES = tuple(32 // BITS[kind] for kind in KINDS)
+INPUTS_IN_64_BYTES = tuple(len(PLACES[kind]) for kind in KINDS)
 PARTS_OF = tuple(amx.PARTS_OF[kind] for kind in KINDS)
 PARTS_OF_X = tuple(amx.PARTS_OF_X[parts] for parts in PARTS_OF)
 
 
-class Many:
+class Many(gpt2.Layers):
     """The layers of a forward pass over many rows; see `gpt2.Layers`.
 
     team   shares the work
@@ -77,21 +77,18 @@ class Many:
         shown: dict[str, Array] | None,
     ) -> None:
         if not self.has_unit or q.shape[1] < FEW:
-            return gpt2.attend(q, keys, values, scale, room, context, shown)
+            return super().attend(q, keys, values, scale, room, context, shown)
         n_head, n_new, head_dim = q.shape
         n_keys = keys.shape[1]
         wide, dims = _up(n_keys, ROWS), _up(head_dim, ROWS)
-        size = self.team.size
-        parts = self._room("attention", size * 2 * PARTS * (2 * wide * dims + ROWS * (wide + dims)))
-        width = 2 * wide + dims
-        scores = self._room("scores", size * ROWS * width * 4).view(np.float32)[: size * ROWS * width]
+        parts = self._rooms_for("attention", 2 * PARTS * (2 * wide * dims + ROWS * (wide + dims)))
+        scores = self._rooms_for("scores", 4 * ROWS * (2 * wide + dims)).view(np.float32)
         nowhere, turns = (0, 0, 0), np.zeros(1, np.int64)
         self.team.run(
             attentions,
             *(turns.ctypes.data, np.array([n_head, n_new, n_keys, head_dim]), scale),
             *(_place(q), _place(keys), _place(values)),
-            *(context.ctypes.data, context.strides[0], parts.ctypes.data),
-            scores.reshape(size, ROWS * width),
+            *(context.ctypes.data, context.strides[0], parts, scores),
             *((_place(shown["scores"]), _place(shown["probs"])) if shown else (nowhere, nowhere)),
         )
         return None
@@ -106,7 +103,7 @@ class Many:
         width = x.shape[1]
         n_parts = PARTS_OF_X[entry[0]]
         parts = self._room("x", 2 * BLOCK_ROWS * width * n_parts)
-        own = self._room("w", self.team.size * (BLOCK_K // K * PARTS * PAIR_OF_TILES + 4 * ROWS * ROWS))
+        own = self._rooms_for("w", BLOCK_K // K * TILE_OF_PANELS + 4 * ROWS * ROWS)
         for rows in layers.spans(len(x), BLOCK_ROWS):
             self.team.run(
                 split_rows, n_parts, _place_of_rows(x[rows]), rows.stop - rows.start, width, parts.ctypes.data
@@ -114,12 +111,16 @@ class Many:
             turns = np.zeros(1 + -(-width // BLOCK_K), np.int64)
             self.team.run(
                 product, turns.ctypes.data, entry, parts.ctypes.data, width, rows.stop - rows.start,
-                _place_of_rows(y[rows]), own.ctypes.data,
+                _place_of_rows(y[rows]), own,
             )  # fmt: skip
 
     def digits(self, size: int) -> int:
         """Return the address of room for digits, `size` bytes for each thread, and for what they make."""
         return int(self._room("digits", self.team.size * (size + amx.SUMS)).ctypes.data)
+
+    def _rooms_for(self, name: str, size: int) -> NDArray[np.uint8]:
+        """Return so many bytes for each thread, [threads, size], as `_room` does."""
+        return self._room(name, self.team.size * size)[: self.team.size * size].reshape(-1, size)
 
     def _room(self, name: str, size: int) -> NDArray[np.uint8]:
         """Return bytes that are kept from call to call; their content is arbitrary."""
@@ -190,7 +191,7 @@ def split_rows(
 @compiled
 def product(
     member: int, size: int, turns: int, matrix: Any, x: int, width: int, n_rows: int, y: tuple[int, int],
-    room: int,
+    room: Any,
 ) -> None:  # fmt: skip
     """Compute this member's share of y = x @ matrix, in whole pairs of panels.
 
@@ -198,13 +199,13 @@ def product(
     matrix  as `kernels.product` reads it
     x       address of the parts of the rows
     y       where the float32 rows go, and the bytes from one to the next
-    room    address of bytes for each member: the parts of a pair of panels, and one block of results
+    room    bytes [size, room for the parts of a pair of panels, and for one block of results]
     """
     kind, pairs = matrix[0], matrix[7] // 2
     n_parts, tile_of_x = PARTS_OF[kind], PARTS_OF_X[kind] * TILE
     block = width // K * tile_of_x
-    w = room + member * (BLOCK_K // K * PARTS * PAIR_OF_TILES + 4 * ROWS * ROWS)
-    rest = w + BLOCK_K // K * PARTS * PAIR_OF_TILES
+    w = room[member].ctypes.data
+    rest = w + BLOCK_K // K * TILE_OF_PANELS
     passed = 0
     amx.begin(LANES)
     for first in range(0, width, BLOCK_K):
@@ -260,7 +261,7 @@ def _clear(x: int, n: int) -> None:
 @compiled
 def attentions(
     member: int, size: int, turns: int, sizes: Any, scale: float, q: Any, keys: Any, values: Any,
-    context: int, context_row: int, room: int, scores: Any, scores_shown: Any, probs_shown: Any,
+    context: int, context_row: int, room: Any, scores: Any, scores_shown: Any, probs_shown: Any,
 ) -> None:  # fmt: skip
     """Gather the context of the queries of one sequence: this member's share of the heads.
 
@@ -270,12 +271,12 @@ def attentions(
              address of float32 (n_head, rows, numbers), bytes from head to head, and from row to row; the
              last two are 0 where nobody looks on
     context  address of the rows, `context_row` bytes apart, the heads side by side
-    room     address of bytes for the parts of each member
+    room     bytes [size, room for the parts of all keys and values, of 32 rows of shares, and of queries]
     scores   float32 [size, room for 32 rows of scores, of shares, and of context]
     """
     n_head, n_new, n_keys, head_dim = sizes
     wide, dims = (n_keys + ROWS - 1) // ROWS * ROWS, (head_dim + ROWS - 1) // ROWS * ROWS
-    k_parts = room + member * 2 * PARTS * (2 * wide * dims + ROWS * (wide + dims))
+    k_parts = room[member].ctypes.data
     v_parts = k_parts + 2 * PARTS * wide * dims
     p_parts = v_parts + 2 * PARTS * wide * dims
     q_parts = p_parts + 2 * PARTS * ROWS * wide

@@ -12,4 +12,7 @@ def compiled_for(*features: str) -> bool:
     """Whether numba's code may have these instructions, named as LLVM names them."""
     chosen = config.CPU_NAME or config.CPU_FEATURES  # another processor than this one
     x86 = platform.machine() in ("x86_64", "AMD64")
-    return x86 and not chosen and all(binding.get_host_cpu_features().get(one) for one in features)
+    if not x86 or chosen:
+        return False
+    has = binding.get_host_cpu_features()
+    return all(has.get(one) for one in features)

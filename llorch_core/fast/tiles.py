@@ -65,9 +65,6 @@ class _Tile:
         self.b, self.kind, self.rows = builder, kind, rows
         self.w, self.w_panel, self.s, self.s_panel, self.groups, self.turns, *xy = arguments
         self.x, self.x_row, self.y, self.y_row = xy
-        self.fused = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(VECTOR, [VECTOR] * 3), "llvm.fmuladd.v16f32"
-        )
         # Sums that do not wait for each other: an addition takes four cycles.
         self.chains = max(1, 4 // rows)
         self.scaled = kind in ("int8", "int4")
@@ -87,13 +84,13 @@ class _Tile:
                 for c in range(1, self.chains):
                     part = b.fadd(part, b.load(sums[r, p, c]))
                 total = b.load(totals[r, p])
-                added = b.call(self.fused, [part, scales[p], total]) if scales else b.fadd(total, part)
+                added = fused(b, part, scales[p], total) if scales else b.fadd(total, part)
                 b.store(added, totals[r, p])
                 for c in range(self.chains):
                     b.store(zero, sums[r, p, c])
         for r, p in places:
             at = b.add(b.add(self.y, b.mul(self.y_row, LONG(r))), LONG(4 * LANES * p))
-            b.store(b.load(totals[r, p]), b.inttoptr(at, VECTOR.as_pointer()), align=4)
+            store(b, b.load(totals[r, p]), at, 4)
 
     def turn(self, i: ir.Value, sums: dict[tuple[int, int, int], ir.Value]) -> None:
         """Add the products of one turn: some blocks of 64 bytes of each panel, with every row."""
@@ -117,15 +114,14 @@ class _Tile:
                     value = spread(b, load(b, place, FLOAT, 4), VECTOR)
                     for p in range(PANELS):
                         total = sums[r, p, k % self.chains]
-                        b.store(b.call(self.fused, [weights[p], value, b.load(total)]), total)
+                        b.store(fused(b, weights[p], value, b.load(total)), total)
 
     def scales(self, group: ir.Value) -> list[ir.Value]:
         b = self.b
         if not self.scaled:
             return []
         at = [b.add(self.s, b.mul(self.s_panel, LONG(p))) for p in range(PANELS)]
-        bits = [load(b, b.add(a, b.mul(group, LONG(2 * LANES))), SHORTS, 32) for a in at]
-        return [b.bitcast(b.shl(b.zext(x, WORDS), words(16)), VECTOR) for x in bits]
+        return [scales_at(b, b.add(a, b.mul(group, LONG(2 * LANES)))) for a in at]
 
     def variable(self, value: ir.Value) -> ir.Value:
         place = cgutils.alloca_once(self.b, VECTOR)
@@ -148,6 +144,22 @@ def decoded(b: ir.IRBuilder, kind: str, block: ir.Value, j: int) -> ir.Value:
 def load(b: ir.IRBuilder, address: ir.Value, what: ir.Type, align: int) -> ir.Value:
     """Return what lies at an address."""
     return b.load(b.inttoptr(address, what.as_pointer()), align=align)
+
+
+def store(b: ir.IRBuilder, value: ir.Value, address: ir.Value, align: int) -> None:
+    """Write a value to an address."""
+    b.store(value, b.inttoptr(address, value.type.as_pointer()), align=align)
+
+
+def scales_at(b: ir.IRBuilder, address: ir.Value) -> ir.Value:
+    """Return the bfloat16 scales of 16 outputs as float32."""
+    return b.bitcast(b.shl(b.zext(load(b, address, SHORTS, 32), WORDS), words(16)), VECTOR)
+
+
+def fused(b: ir.IRBuilder, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
+    """Return x * y + z, rounded once where the processor can."""
+    kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
+    return b.call(cgutils.get_or_insert_function(b.module, kind, "llvm.fmuladd.v16f32"), [x, y, z])
 
 
 def spread(b: ir.IRBuilder, value: ir.Value, to: ir.Type) -> ir.Value:
