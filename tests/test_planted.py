@@ -133,6 +133,7 @@ def statuses(session, tags, titles):
     return {(o.title, o.line): o.status for o in ran if (o.title, o.line) in titles}
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("matcher", matchers("when", "then"), ids=lambda m: f"{m.step_type} {m.pattern}")
 def test_a_step_that_does_nothing_is_noticed(session, matcher):
     titles, tags = using(matcher)

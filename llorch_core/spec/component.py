@@ -86,14 +86,25 @@ class Component:
 
     def sizes(self, inputs: Mapping[str, Tensor], known: Mapping[str, int]) -> dict[str, int]:
         """Return what the symbols of the shapes stand for. Raises SpecError where they disagree."""
+        shapes = tuple((name, np.shape(tensor)) for name, tensor in inputs.items())
+        key = (shapes, tuple(known.items()))
+        if key not in self._sizes:
+            self._sizes[key] = self._found_sizes(dict(shapes), known)
+        return dict(self._sizes[key])
+
+    @cached_property
+    def _sizes(self) -> dict[tuple[Any, ...], dict[str, int]]:
+        return {}
+
+    def _found_sizes(self, shapes: Mapping[str, tuple[int, ...]], known: Mapping[str, int]) -> dict[str, int]:
         sizes = dict(known)
-        for name, tensor in inputs.items():
+        for name, found in shapes.items():
             if name not in self.inputs:
                 raise SpecError(f"{self.id} has no input {name}. It reads {', '.join(self.inputs)}.")
             shape = self.inputs[name].shape
-            if len(shape) != np.ndim(tensor):
-                raise SpecError(f"{self.id}: {name} is {list(np.shape(tensor))}, wanted {show_shape(shape)}.")
-            for symbol, size in zip(shape, np.shape(tensor), strict=True):
+            if len(shape) != len(found):
+                raise SpecError(f"{self.id}: {name} is {list(found)}, wanted {show_shape(shape)}.")
+            for symbol, size in zip(shape, found, strict=True):
                 if symbol.text in SIZES:
                     sizes.setdefault(symbol.text, size)
         if {"n_head", "head_dim"} <= sizes.keys():
@@ -102,13 +113,11 @@ class Component:
             sizes.setdefault("head_dim", sizes["n_embd"] // sizes["n_head"])
         if {"P", "T"} <= sizes.keys():
             sizes.setdefault("S", sizes["P"] + sizes["T"])
-        for name, tensor in inputs.items():
+        for name, found in shapes.items():
             wanted = resolve(self.inputs[name].shape, sizes)
-            if wanted != np.shape(tensor):
+            if wanted != found:
                 shape_text = show_shape(self.inputs[name].shape)
-                raise SpecError(
-                    f"{self.id}: {name} is {list(np.shape(tensor))}, wanted {shape_text} = {list(wanted)}."
-                )
+                raise SpecError(f"{self.id}: {name} is {list(found)}, wanted {shape_text} = {list(wanted)}.")
         return sizes
 
     def run(

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ from llorch_core.spec.errors import SpecError
 
 Tensor = NDArray[np.float64]
 Environment = Mapping[str, Any]
+Functions = Mapping[str, Callable[..., Any]]
+Computed = Callable[[Environment, Functions], Any]
 
 MOST_CHARACTERS = 2_000
 MOST_NODES = 400
@@ -45,6 +47,8 @@ def at_most(elements: int) -> Iterator[None]:
 
 
 def _integer(value: Any, what: str) -> int:
+    if type(value) is int:
+        return value
     if np.ndim(value) != 0 or not float(value).is_integer():
         raise SpecError(f"{what} must be a whole number, got {value}.")
     return int(value)
@@ -81,8 +85,8 @@ def _matmul(a: Tensor, b: Tensor) -> Tensor:
 
 def _bounded_operator(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     def apply(a: Any, b: Any) -> Any:
-        if np.ndim(a) and np.ndim(b):
-            _bounded(np.broadcast_shapes(np.shape(a), np.shape(b)))
+        if (left := getattr(a, "shape", ())) and (right := getattr(b, "shape", ())):
+            _bounded(left if left == right else np.broadcast_shapes(left, right))
         return function(a, b)
 
     return apply
@@ -257,6 +261,88 @@ def _rounded(x: Any) -> Any:
     return x if arithmetic is None else arithmetic.round(x)
 
 
+def _function(node: ast.expr) -> Computed:
+    """Return the function of names and functions that a node is, once it was checked."""
+    match node:
+        case ast.Constant(value=int() | float() as value):
+            number = np.float64(value)
+            return lambda names, functions: number
+        case ast.Name(id=name) if name in CONSTANTS:
+            constant = np.float64(CONSTANTS[name])
+            return lambda names, functions: constant
+        case ast.Name(id=name):
+            return partial(_read, name)
+        case ast.BinOp():
+            operate, a, b = _BINARY[type(node.op)], _function(node.left), _function(node.right)
+            return lambda names, functions: _rounded(operate(a(names, functions), b(names, functions)))
+        case ast.UnaryOp(op=ast.USub()):
+            operand = _function(node.operand)
+            return lambda names, functions: -operand(names, functions)
+        case ast.UnaryOp():
+            return _function(node.operand)
+        case ast.Compare():
+            compare = _COMPARE[type(node.ops[0])]
+            a, b = _function(node.left), _function(node.comparators[0])
+            return lambda names, functions: compare(a(names, functions), b(names, functions)) * 1.0
+        case ast.Call(func=ast.Name(id=name)):
+            return partial(_call, name, [_function(argument) for argument in node.args])
+        case ast.Subscript():
+            parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+            return partial(_cut, _function(node.value), [_index(part) for part in parts])
+        case ast.List():
+            items = [_function(item) for item in node.elts]
+            return lambda names, functions: np.array([item(names, functions) for item in items], np.float64)
+    raise AssertionError(f"{type(node).__name__} was let through")
+
+
+def _read(name: str, names: Environment, functions: Functions) -> Any:
+    if name not in names:
+        raise SpecError(f"{name} is not defined. Known here: {', '.join(sorted(names))}.")
+    return names[name]
+
+
+def _call(name: str, arguments: list[Computed], names: Environment, functions: Functions) -> Any:
+    values = [argument(names, functions) for argument in arguments]
+    if name in functions:
+        return functions[name](*values)
+    if name not in FUNCTIONS:
+        raise SpecError(f"{name} is not a function. There are: {', '.join(sorted(FUNCTIONS))}.")
+    return _rounded(FUNCTIONS[name][1](*(np.asarray(value, np.float64) for value in values)))
+
+
+def _index(node: ast.expr) -> Computed | tuple[Computed | None, ...]:
+    """Return an index, or the edges and the step of a slice."""
+    if not isinstance(node, ast.Slice):
+        return _function(node)
+    return tuple(None if edge is None else _function(edge) for edge in (node.lower, node.upper, node.step))
+
+
+def _cut(
+    of: Computed,
+    indices: list[Computed | tuple[Computed | None, ...]],
+    names: Environment,
+    functions: Functions,
+) -> Tensor:
+    def part(index: Computed | tuple[Computed | None, ...], size: int) -> slice | int | NDArray[np.int64]:
+        if not isinstance(index, tuple):
+            picked = _indices(index(names, functions), size)
+            return picked if picked.ndim else int(picked)
+        edges = [None if edge is None else _count(edge(names, functions), "a slice") for edge in index]
+        if any(edge is not None and edge > size for edge in edges[:2]):
+            raise SpecError(f"a slice goes past the size {size}.")
+        return slice(*edges)
+
+    x = of(names, functions)
+    if len(indices) > np.ndim(x):
+        raise SpecError(f"{len(indices)} indices are too many for {list(np.shape(x))}.")
+    parts = [part(index, size) for index, size in zip(indices, x.shape, strict=False)]
+    picked = np.broadcast_shapes(*(np.shape(p) for p in parts if not isinstance(p, slice)))
+    kept = [size for i, size in enumerate(x.shape) if i >= len(parts) or isinstance(parts[i], slice)]
+    _bounded((*picked, *kept))
+    cut: Tensor = x[tuple(parts)]
+    return cut
+
+
 @dataclass(frozen=True)
 class Equation:
     """One expression, checked when it is made; `Equation(text).run(names)` computes it."""
@@ -286,6 +372,10 @@ class Equation:
         return tree
 
     @cached_property
+    def _computed(self) -> Computed:
+        return _function(self._tree)
+
+    @cached_property
     def names(self) -> frozenset[str]:
         """The names that the equation reads, without the functions that it calls."""
         calls = {id(node.func) for node in ast.walk(self._tree) if isinstance(node, ast.Call)}
@@ -301,7 +391,7 @@ class Equation:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
         )
 
-    def run(self, names: Environment, functions: Mapping[str, Callable[..., Any]] | None = None) -> Any:
+    def run(self, names: Environment, functions: Functions | None = None) -> Any:
         """Compute the equation in float64.
 
         names      the tensors and numbers that it may read
@@ -311,70 +401,13 @@ class Equation:
         """
         with np.errstate(all="ignore"):
             try:
-                result = self._run(self._tree, names, functions or {})
+                result = self._computed(names, functions or {})
             except SpecError as error:
                 raise SpecError(f"in {self.text!r}: {error}") from error
             except (ValueError, IndexError, TypeError, OverflowError, RecursionError) as error:
                 reason = str(error).rstrip(".")
                 raise SpecError(f"{self.text!r} cannot be computed: {reason}.") from error
         return np.asarray(result, np.float64)
-
-    def _run(self, node: ast.expr, names: Environment, functions: Mapping[str, Callable[..., Any]]) -> Any:
-        def value(part: ast.expr) -> Any:
-            return self._run(part, names, functions)
-
-        match node:
-            case ast.Constant(value=int() | float() as number):
-                return np.float64(number)
-            case ast.Name():
-                if node.id in CONSTANTS:
-                    return np.float64(CONSTANTS[node.id])
-                if node.id not in names:
-                    raise SpecError(f"{node.id} is not defined. Known here: {', '.join(sorted(names))}.")
-                return names[node.id]
-            case ast.BinOp():
-                return _rounded(_BINARY[type(node.op)](value(node.left), value(node.right)))
-            case ast.UnaryOp():
-                operand = value(node.operand)
-                return -operand if isinstance(node.op, ast.USub) else operand
-            case ast.Compare():
-                return _COMPARE[type(node.ops[0])](value(node.left), value(node.comparators[0])) * 1.0
-            case ast.Call(func=ast.Name(id=name)):
-                arguments = [value(argument) for argument in node.args]
-                if name in functions:
-                    return functions[name](*arguments)
-                if name not in FUNCTIONS:
-                    raise SpecError(f"{name} is not a function. There are: {', '.join(sorted(FUNCTIONS))}.")
-                return _rounded(FUNCTIONS[name][1](*(np.asarray(a, np.float64) for a in arguments)))
-            case ast.Subscript():
-                return self._subscript(value(node.value), node.slice, value)
-            case ast.List():
-                return np.array([value(item) for item in node.elts], np.float64)
-        raise AssertionError(f"{type(node).__name__} was let through")
-
-    @staticmethod
-    def _subscript(x: Tensor, index: ast.expr, value: Callable[[ast.expr], Any]) -> Tensor:
-        def part(node: ast.expr, size: int) -> slice | int | NDArray[np.int64]:
-            if not isinstance(node, ast.Slice):
-                indices = _indices(value(node), size)
-                return indices if indices.ndim else int(indices)
-            edges = [
-                None if e is None else _count(value(e), "a slice")
-                for e in (node.lower, node.upper, node.step)
-            ]
-            if any(edge is not None and edge > size for edge in edges[:2]):
-                raise SpecError(f"a slice goes past the size {size}.")
-            return slice(*edges)
-
-        nodes = index.elts if isinstance(index, ast.Tuple) else [index]
-        if len(nodes) > np.ndim(x):
-            raise SpecError(f"{len(nodes)} indices are too many for {list(np.shape(x))}.")
-        parts = [part(node, size) for node, size in zip(nodes, x.shape, strict=False)]
-        picked = np.broadcast_shapes(*(np.shape(p) for p in parts if not isinstance(p, slice)))
-        kept = [size for i, size in enumerate(x.shape) if i >= len(parts) or isinstance(parts[i], slice)]
-        _bounded((*picked, *kept))
-        cut: Tensor = x[tuple(parts)]
-        return cut
 
     def _check(self, node: ast.AST) -> None:
         match node:

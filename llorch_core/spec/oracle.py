@@ -35,12 +35,24 @@ class Wanted(NamedTuple):
     bound: Tensor
 
 
+At = tuple[int, str]
+"""A checkpoint of a forward call."""
+
+
 class Place(NamedTuple):
     """A component at one place of one forward call."""
 
     step: int
     node: Node
     sizes: dict[str, int]
+
+
+class Output(NamedTuple):
+    """One output at a place: the checkpoint that it is, and those that it is computed from."""
+
+    name: str
+    at: At
+    needs: frozenset[At]
 
 
 @dataclass
@@ -72,6 +84,7 @@ class Oracle:
             made.setdefault(part, []).append(name)
         self._nodes = self.spec.nodes(self.config["n_layer"], made.pop(self.spec.id, ()))
         self._wrong = {part: " + ".join(names) for part, names in made.items()}
+        self._last_outline: tuple[tuple[int, ...], list[tuple[Place, list[Output]]]] = ((), [])
 
     def run(self, chunks: Sequence[Sequence[int]]) -> list[Step]:
         """Read the chunks one after the other, each with what came before it as its past.
@@ -109,8 +122,8 @@ class Oracle:
         self,
         record: Sequence[Step],
         precision: str,
-        only: Container[tuple[int, str]] | None = None,
-        usable: Container[tuple[int, str]] | None = None,
+        only: Container[At] | None = None,
+        usable: Container[At] | None = None,
     ) -> Iterator[Wanted]:
         """Compute each recorded checkpoint again from the tensors that the engine itself recorded before it.
 
@@ -125,7 +138,7 @@ class Oracle:
         """
         return self._wanted(record, self.usable(record) if usable is None else usable, precision, only)
 
-    def usable(self, record: Sequence[Step]) -> set[tuple[int, str]]:
+    def usable(self, record: Sequence[Step]) -> set[At]:
         """Return which checkpoints were recorded in the shape that they should have."""
         return {
             (place.step, name)
@@ -134,9 +147,7 @@ class Oracle:
             if name in record[place.step] and np.shape(record[place.step][name]) == self.shape(place, output)
         }
 
-    def needs(
-        self, record: Sequence[Step], at: tuple[int, str], usable: Container[tuple[int, str]]
-    ) -> list[tuple[Place, list[str]]]:
+    def needs(self, record: Sequence[Step], at: At, usable: Container[At]) -> list[tuple[Place, list[str]]]:
         """Return where, and by which outputs there, a checkpoint is computed from what was recorded."""
         return [(place, outputs) for place, outputs, _ in self._plan(record, usable, {at})]
 
@@ -147,16 +158,16 @@ class Oracle:
     def _wanted(
         self,
         record: Sequence[Step],
-        usable: Container[tuple[int, str]],
+        usable: Container[At],
         precision: str,
-        only: Container[tuple[int, str]] | None,
+        only: Container[At] | None,
         seed: int = 0,
     ) -> Iterator[Wanted]:
         """Yield what the recorded checkpoints should be, from those that are usable."""
         rng = np.random.default_rng(seed)
         plan = self._plan(record, usable, only)
         last_use = {name: i for i, (_, _, needs) in enumerate(plan) for name in needs}
-        computed: dict[tuple[int, str], list[Tensor]] = {}  # the right value, and copies moved by rounding
+        computed: dict[At, list[Tensor]] = {}  # the right value, and copies moved by rounding
 
         def reader(copy: int) -> Callable[[int, str], Tensor]:
             return lambda k, name: (
@@ -192,29 +203,42 @@ class Oracle:
     def _plan(
         self,
         record: Sequence[Step],
-        usable: Container[tuple[int, str]],
-        only: Container[tuple[int, str]] | None,
-    ) -> list[tuple[Place, list[str], set[tuple[int, str]]]]:
+        usable: Container[At],
+        only: Container[At] | None,
+    ) -> list[tuple[Place, list[str], set[At]]]:
         """Return what has to be computed, in order: where, which outputs, and from which checkpoints."""
-        plan: list[tuple[Place, list[str], set[tuple[int, str]]]] = []
-        missing: set[tuple[int, str]] = set()
-        for place in reversed(list(self.places([step["ids"] for step in record]))):
-            k, makes = place.step, place.node.makes
-            names = {output: name for name, output in makes.items()}
-            for name, output in reversed([*makes.items()]):
-                asked = name in record[k] and (only is None or (k, name) in only)
-                if not asked and (k, name) not in missing:
+        plan: list[tuple[Place, list[str], set[At]]] = []
+        missing: set[At] = set()
+        for place, outputs in reversed(self._outline([len(step["ids"]) for step in record])):
+            recorded = record[place.step]
+            for name, at, needs in reversed(outputs):
+                asked = at[1] in recorded and (only is None or at in only)
+                if not asked and at not in missing:
                     continue
-                needs = {at for s in place.node.sources.values() if (at := self._origin(s, k)) is not None}
-                needs |= {(k, names[other]) for other in place.node.component.reads(output) & names.keys()}
-                missing |= {at for at in needs if at not in usable}
-                if plan and plan[-1][0] is place and not any((k, n) in plan[-1][2] for n in makes):
-                    plan[-1][1].insert(0, output)  # outputs that do not need each other are computed together
+                missing.update(need for need in needs if need not in usable)
+                if plan and plan[-1][0] is place and plan[-1][2].isdisjoint(output.at for output in outputs):
+                    plan[-1][1].insert(0, name)  # outputs that do not need each other are computed together
                 else:
-                    plan.append((place, [output], needs))
+                    plan.append((place, [name], set(needs)))
         return plan[::-1]
 
-    def _origin(self, source: str, step: int) -> tuple[int, str] | None:
+    def _outline(self, lengths: Sequence[int]) -> list[tuple[Place, list[Output]]]:
+        """Return every place with its outputs, in the order of the data flow, for calls of so many ids."""
+        key = tuple(lengths)
+        if self._last_outline[0] != key:
+            places = self.places([range(length) for length in lengths])
+            self._last_outline = key, [(place, list(self._outputs(place))) for place in places]
+        return self._last_outline[1]
+
+    def _outputs(self, place: Place) -> Iterator[Output]:
+        k, component = place.step, place.node.component
+        read = {at for s in place.node.sources.values() if (at := self._origin(s, k)) is not None}
+        names = {output: name for name, output in place.node.makes.items()}
+        for name, output in place.node.makes.items():
+            others = {(k, names[other]) for other in component.reads(output) & names.keys()}
+            yield Output(output, (k, name), frozenset(read | others))
+
+    def _origin(self, source: str, step: int) -> At | None:
         """Return which forward call and checkpoint a source is; None for what is always there."""
         if source.startswith("past."):
             return (step - 1, source.removeprefix("past.")) if step else None

@@ -56,6 +56,7 @@ def agree(record, wanted):
     return np.array_equal(np.isfinite(got), finite) and (away <= wanted.bound[finite]).all()
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_an_honest_engine_conforms_whatever_its_precision(precision):
     found = look(engine(precision=precision), precision)
@@ -67,6 +68,7 @@ def test_an_honest_engine_conforms_whatever_its_precision(precision):
     assert found.not_observed == ()
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(
     "mistake",
     [
@@ -152,6 +154,7 @@ def changed(where, change):
     return engine(change=lambda k, name, x: change(x) if name == where else x)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(
     "where, change, look_of",
     [
@@ -274,6 +277,7 @@ def test_a_number_past_the_range_of_float16_may_be_infinite():
 # Partial dumps
 
 
+@pytest.mark.untraced
 def test_a_gap_widens_the_tolerance_and_still_names_the_mistake():
     found = look(only(engine("mlp.erf_gelu"), "logits"))
     assert first(found) == (0, "logits")

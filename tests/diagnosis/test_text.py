@@ -216,6 +216,7 @@ def test_ids_from_the_text_are_said_to_be(oracle):
 # Which mistake
 
 
+@pytest.mark.untraced
 def test_every_mistake_that_shows_in_the_text_is_named(monkeypatch):
     spec, shown = load_specs(), 0
     for k, mistake in enumerate(candidates(random_oracle(spec, CONFIG))):

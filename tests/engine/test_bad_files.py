@@ -656,6 +656,7 @@ def test_the_valid_folders_are_read_exactly(tmp_path, valid_folders):
         assert outcome(folder) == "loaded"
 
 
+@pytest.mark.untraced
 def test_a_broken_folder_is_refused_or_read_exactly(tmp_path, valid_folders):
     folder, found = tmp_path / "broken", Counter()
     folder.mkdir()

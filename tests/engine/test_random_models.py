@@ -10,6 +10,7 @@ import time
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -127,6 +128,7 @@ def hold(drawn: Drawn, folder: Any) -> None:
     assert [c.elements for c in compared] == [step["logits"].size for step in record]
 
 
+@pytest.mark.untraced
 def test_every_number_of_a_random_model_conforms(tiny_folder, tiny_tensors):
     @settings(derandomize=not SECONDS, max_examples=60, deadline=None, print_blob=True)
     @given(models())

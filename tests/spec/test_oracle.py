@@ -141,6 +141,7 @@ def model_mistakes():
     return [m for m in spec.mistake_ids() if m.split(".")[0] in parts and m not in hidden]
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("mistake", model_mistakes())
 def test_a_mistake_changes_the_forward_pass_beyond_the_tolerance(mistake):
     chunks = [IDS[:4], IDS[4:6], IDS[6:]]

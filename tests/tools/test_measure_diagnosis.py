@@ -124,6 +124,7 @@ def test_an_engine_keeps_every_checkpoint_in_its_precision(model, precision):
             assert name == "ids" or np.array_equal(x, tool.ROUND[precision](x)), name
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("name", tool.UNLISTED)
 def test_a_mistake_that_is_not_listed_changes_a_number(model, name):
     found = tool.record(tool.Case("unlisted", model, "float32", (12, 8, 1, 1), 1, unlisted=name))[2]
@@ -148,6 +149,7 @@ def test_the_same_seed_gives_the_same_cases(model):
         assert any(c.by_process for c in one)
 
 
+@pytest.mark.untraced
 def test_the_tool_measures_every_part_and_says_what_is_met(tmp_path):
     out = tmp_path / "out.json"
     done = CliRunner().invoke(tool.main, ["--quick", "--workers", "0", "--json", str(out)])

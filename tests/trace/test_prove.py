@@ -83,6 +83,7 @@ def test_an_element_that_is_moved_within_its_tolerance_is_not_noticed(tiny_folde
     assert not any(move.noticed for move in moves)
 
 
+@pytest.mark.untraced
 def test_the_same_seed_moves_the_same_elements(tiny_folder):
     base = Session(NumpyEngine(tiny_folder()), load_specs())
     assert list(move_elements(base, keepers(base), 5, 4.0, 3)) == list(
