@@ -50,7 +50,7 @@ def copy(tmp_path_factory):
 def failed_rules(folder, model):
     """Run `llorch verify` in a copy; return its exit code and the rules that failed, in data-flow order."""
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "llorch_core", "verify", "--json", "--model", str(model)]
+    command = [sys.executable, "-m", "llorch_core", "verify", "--json", "--jobs", "1", "--model", str(model)]
     ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, env=environment)
     assert "Traceback" not in ran.stderr, ran.stderr
     rules = json.loads(ran.stdout)["rules"]

@@ -77,7 +77,7 @@ def committed(tmp_path_factory):
     """The house with its proof, all of it committed; it must not be changed."""
     folder = tmp_path_factory.mktemp("house") / "house"
     for part in ("steps", "specs", "llorch_core"):
-        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("*.nb*", "*.pyc.*"))
     for feature in FEATURES:
         (folder / "features" / feature).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "features" / feature, folder / "features" / feature)

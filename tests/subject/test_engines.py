@@ -35,7 +35,8 @@ HAS_TORCH = all(importlib.util.find_spec(name) for name in ("torch", "transforme
 
 def verify(engine, folder, *options):
     """Return the exit code of `llorch verify --json`, and the status of each rule."""
-    command = [sys.executable, "-m", "llorch_core", "verify", "--json", "--engine", engine, "--model", folder]
+    words = ["verify", "--json", "--jobs", "1", "--engine", engine, "--model", folder]
+    command = [sys.executable, "-m", "llorch_core", *words]
     ran = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert "Traceback" not in ran.stderr
     found = json.loads(ran.stdout) if ran.stdout else {"rules": []}

@@ -21,13 +21,13 @@ ROOT = Path(__file__).parents[2]
 def house(tmp_path):
     """A copy of features, steps and package, into which a test plants something; returns how to run it."""
     for part in ("features", "steps", "specs", "llorch_core"):
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("*.nb*", "*.pyc.*"))
     shutil.copy(ROOT / "environment.py", tmp_path)
 
     def run(feature, steps="", *arguments):
         (tmp_path / "features" / "planted.feature").write_text(feature)
         (tmp_path / "steps" / "planted.py").write_text("from behave import given, when, then\n" + steps)
-        command = [sys.executable, "-m", "llorch_core", "verify", "--json", *arguments]
+        command = [sys.executable, "-m", "llorch_core", "verify", "--json", "--jobs", "1", *arguments]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
 
     return run

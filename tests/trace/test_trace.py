@@ -185,7 +185,9 @@ def test_worst_errors_are_told_block_by_block():
 
 def test_a_rule_whose_last_scenario_a_commit_removed_names_the_commit(tmp_path):
     for part in ("features", "steps", "specs", "llorch_core"):
-        shutil.copytree(suite_folder() / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            suite_folder() / part, tmp_path / part, ignore=shutil.ignore_patterns("*.nb*", "*.pyc.*")
+        )
     shutil.copy(suite_folder() / "environment.py", tmp_path)
 
     def git(*arguments):
