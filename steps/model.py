@@ -26,8 +26,7 @@ def reads(context):
 @then("{names} follow the equations")
 @then("{names} follows the equations")
 def follows(context, names):
-    wanted = pattern(names)
-    context.session.note(c for c in context.reading.local if wanted.fullmatch(c.what))
+    context.session.note(context.reading.local_of(pattern(names)))
 
 
 @then("every checkpoint agrees with the oracle")

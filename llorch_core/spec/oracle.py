@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import safetensors
@@ -18,6 +18,7 @@ from llorch_core.spec.errors import SpecError
 from llorch_core.spec.language import Equation, Tensor
 from llorch_core.spec.model import ModelSpec, Node, generic
 
+T = TypeVar("T")
 Step = dict[str, Any]
 """The checkpoints of one forward call, by name."""
 
@@ -84,6 +85,13 @@ class Oracle:
             made.setdefault(part, []).append(name)
         self._nodes = self.spec.nodes(self.config["n_layer"], made.pop(self.spec.id, ()))
         self._wrong = {part: " + ".join(names) for part, names in made.items()}
+        made_by = {name: n for n, node in enumerate(self._nodes) for name in node.makes}
+        self._past_is_behind = all(
+            made_by.get(source.removeprefix("past."), n) <= n
+            for n, node in enumerate(self._nodes)
+            for source in node.sources.values()
+        )
+        self._held: tuple[Node | None, dict[str, Tensor]] = (None, {})
         self._last_outline: tuple[tuple[int, ...], list[tuple[Place, list[Output]]]] = ((), [])
 
     def run(self, chunks: Sequence[Sequence[int]]) -> list[Step]:
@@ -94,11 +102,22 @@ class Oracle:
         Returns the checkpoints of each call.
         """
         steps: list[Step] = [{"ids": np.asarray(ids)} for ids in chunks]
-        for place in self.places(chunks):
+        for place in self._in_turn(self.places(chunks), lambda place: place.node):
             inputs = {name: self._input(source, steps, place) for name, source in place.node.sources.items()}
             made = self._compute(place, list(place.node.component.outputs), inputs, {})
             steps[place.step].update({name: made[output] for name, output in place.node.makes.items()})
+        self._held = (None, {})
         return steps
+
+    def _in_turn(self, entries: Iterable[T], node_of: Callable[[T], Node]) -> list[T]:
+        """Return entries of places component by component, each in every call, where the data flow allows it.
+
+        The weights of each are made in float64 once, and not once for each call.
+        """
+        if not self._past_is_behind:
+            return list(entries)
+        turn = {id(node): n for n, node in enumerate(self._nodes)}
+        return sorted(entries, key=lambda entry: turn[id(node_of(entry))])
 
     def places(self, chunks: Sequence[Sequence[int]]) -> Iterator[Place]:
         """Yield every component at each of its places, in the order of the data flow."""
@@ -124,6 +143,7 @@ class Oracle:
         precision: str,
         only: Container[At] | None = None,
         usable: Container[At] | None = None,
+        in_turn: bool = False,
     ) -> Iterator[Wanted]:
         """Compute each recorded checkpoint again from the tensors that the engine itself recorded before it.
 
@@ -131,12 +151,14 @@ class Oracle:
         precision  of the engine, in whose units the tolerance is
         only       the checkpoints that are wanted, as (forward call, name); if not given, all
         usable     what `usable(record)` returns, where it is known already
+        in_turn    component by component, each in every call: with weights of many gigabytes it is faster
 
-        Yields them in the order of the data flow. What was not recorded is computed from what was; as its
-        rounding is unknown, DRAWS copies of it are moved at random by its tolerance, and each row behind
-        it may be REACH times as far away as those copies are in the mean of their squares.
+        Yields them in the order of the data flow, or in turn. What was not recorded is computed from what
+        was; as its rounding is unknown, DRAWS copies of it are moved at random by its tolerance, and each row
+        behind it may be REACH times as far away as those copies are in the mean of their squares.
         """
-        return self._wanted(record, self.usable(record) if usable is None else usable, precision, only)
+        usable = self.usable(record) if usable is None else usable
+        return self._wanted(record, usable, precision, only, in_turn=in_turn)
 
     def usable(self, record: Sequence[Step]) -> set[At]:
         """Return which checkpoints were recorded in the shape that they should have."""
@@ -162,10 +184,13 @@ class Oracle:
         precision: str,
         only: Container[At] | None,
         seed: int = 0,
+        in_turn: bool = False,
     ) -> Iterator[Wanted]:
         """Yield what the recorded checkpoints should be, from those that are usable."""
         rng = np.random.default_rng(seed)
         plan = self._plan(record, usable, only)
+        if in_turn:
+            plan = self._in_turn(plan, lambda entry: entry[0].node)
         last_use = {name: i for i, (_, _, needs) in enumerate(plan) for name in needs}
         computed: dict[At, list[Tensor]] = {}  # the right value, and copies moved by rounding
 
@@ -199,6 +224,7 @@ class Oracle:
                     computed[k, name] = [value, *moved]
             for done in [name for name in needs if last_use[name] == i]:
                 computed.pop(done, None)
+        self._held = (None, {})
 
     def _plan(
         self,
@@ -249,11 +275,20 @@ class Oracle:
         if name == "n_past":
             return np.asarray(float(place.sizes["P"]))
         if name in self.weights:
-            return self.weights[name]
+            return self._weight(name, place.node)
         at = self._origin(name, place.step) if name != "ids" else (place.step, name)
         if at is None:
             return np.zeros((self.config["n_head"], 0, self.config["head_dim"]))
         return checkpoint(*at)
+
+    def _weight(self, name: str, node: Node) -> Tensor:
+        """Return a weight in float64. Those of one component are held until another one asks."""
+        if self._held[0] is not node:
+            self._held = node, {}
+        held = self._held[1]
+        if name not in held:
+            held[name] = np.asarray(self.weights[name], np.float64)
+        return held[name]
 
     def _input(self, source: str, steps: Sequence[Step], place: Place) -> Tensor:
         return self._source(source, lambda k, name: np.asarray(steps[k][name], np.float64), place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from llorch_core.check.compare import (
 from llorch_core.spec.difference import PRECISIONS
 from llorch_core.spec.errors import SpecError
 from llorch_core.spec.model import ModelSpec
-from llorch_core.spec.oracle import Oracle, Step, Wanted, random_oracle, read_oracle
+from llorch_core.spec.oracle import At, Oracle, Step, Wanted, random_oracle, read_oracle
 from llorch_core.spec.suite import load_specs, suite_folder
 from llorch_core.subject.dump import read_dump
 from llorch_core.subject.protocol import Array, Chunks, Subject
@@ -107,6 +108,7 @@ class Session:
         self.spec = spec or load_specs()
         self.outcomes: list[Outcome] = []
         self._rounding: dict[str, Array] = {}
+        self._local: dict[tuple[int | None, str], Comparison] = {}
         self.on_scenario: Callable[[Outcome], None] = lambda outcome: None
         self.on_comparison: Callable[[Outcome, Comparison], None] = lambda outcome, comparison: None
         self.on_context: Callable[[str], None] = lambda name: None
@@ -122,10 +124,12 @@ class Session:
         record  another record of the same reading, to be held against what is wanted of this one
         """
         other = Session(self.subject, self.spec)
-        shared = ("oracle", "record", "wanted", "local", "everywhere", "recorded_by_others")
+        shared = ("oracle", "record", "wanted", "local", "everywhere", "recorded_by_others", "_whole")
         other.__dict__.update({name: self.__dict__[name] for name in shared if name in self.__dict__})
         other._rounding = self._rounding
-        if record is not None:
+        if record is None:
+            other._local = self._local
+        else:
             for name in ("local", "everywhere"):
                 other.__dict__.pop(name, None)
             other.__dict__.update(wanted=self.wanted, record=record)
@@ -254,12 +258,34 @@ class Session:
     @cached_property
     def wanted(self) -> list[Wanted]:
         """What every recorded checkpoint should be, by its equations, from what was recorded before it."""
-        return list(self.oracle.local(self.record, self.subject.precision))
+        made = self.oracle.local(self.record, self.subject.precision, in_turn=True)
+        return sorted(made, key=lambda wanted: wanted.step)
 
     @_OnceForAll
     def local(self) -> list[Comparison]:
         """Every recorded checkpoint against its equations."""
         return compare_record(self.record, self.wanted)
+
+    @cached_property
+    def _whole(self) -> list[At] | None:
+        """Every checkpoint of the reading in the order of the data flow; None where the engine shows less."""
+        places = self.oracle.places([step["ids"] for step in self.record])
+        every = [(place.step, name) for place in places for name in place.node.makes]
+        return every if self.oracle.usable(self.record).issuperset(every) else None
+
+    def local_of(self, names: re.Pattern[str]) -> list[Comparison]:
+        """The recorded checkpoints with such names against their equations; for a large model all take long.
+
+        All are computed where the engine shows less than all: what lies between is moved at random.
+        """
+        if "wanted" in vars(self) or self._whole is None:
+            return [comparison for comparison in self.local if names.fullmatch(comparison.what)]
+        asked = [at for at in self._whole if names.fullmatch(at[1])]
+        new = {at for at in asked if at not in self._local}
+        made = self.oracle.local(self.record, self.subject.precision, new, self._whole, in_turn=True)
+        self._local |= {(c.step, c.what): c for c in compare_record(self.record, made)}
+        self.outcomes[-1].shared.add(READING_CONTEXT)
+        return [self._local[at] for at in asked]
 
     @_OnceForAll
     def everywhere(self) -> list[Comparison]:

@@ -70,6 +70,23 @@ def test_chunks_change_nothing():
         np.testing.assert_allclose(np.concatenate([s["logits"] for s in way]), at_once["logits"], rtol=1e-12)
 
 
+@pytest.mark.parametrize("mistake", [None, "gpt2.cache_of_last_block"])
+def test_component_by_component_it_wants_what_it_wants_call_by_call(mistake):
+    record = random_oracle(load_specs(), CONFIG).run([IDS[:5], IDS[5:7], IDS[7:]])
+    oracle = random_oracle(load_specs(), CONFIG, mistake=mistake)
+    by_call = list(oracle.local(record, "float32"))
+    in_turn = list(oracle.local(record, "float32", in_turn=True))
+    assert [w[:2] for w in in_turn[:4]] == (  # a mistake that reads what a later block left has no turns
+        [(0, "embed"), (1, "embed"), (2, "embed"), (0, "h.0.ln_1")]
+        if mistake is None
+        else [(0, "embed"), (0, "h.0.ln_1"), (0, "h.0.attn.q"), (0, "h.0.attn.k")]
+    )
+    for one, other in zip(by_call, sorted(in_turn, key=lambda w: w.step), strict=True):
+        assert one[:3] == other[:3]
+        np.testing.assert_array_equal(one.value, other.value)
+        np.testing.assert_array_equal(one.bound, other.bound)
+
+
 def test_its_own_run_conforms_locally_at_every_checkpoint():
     oracle = random_oracle(load_specs(), CONFIG)
     record = oracle.run([IDS[:5], IDS[5:7], IDS[7:]])
