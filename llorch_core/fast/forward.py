@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -137,6 +138,8 @@ class Forward:
     ) -> Array:
         lengths = [len(chunk) for chunk in chunks]
         if sum(lengths) > MOST_ROWS:
+            if max(lengths) == 1:
+                return self._in_groups(chunks, caches, rows, observer)
             return gpt2.forward(self.whole, self.config, chunks, caches, rows, observer, self.many)
         for cache, length in zip(caches, lengths, strict=True):
             cache.check_room(length)
@@ -157,6 +160,27 @@ class Forward:
         if observer is not None:
             self._show(observer, ids, lengths, rows, caches, seen)
         return seen["logits"][:, : self.config.n_vocab].copy()
+
+    def _in_groups(
+        self, chunks: Sequence[Ids], caches: Sequence[KVCache], rows: Rows, observer: Observer | None
+    ) -> Array:
+        """Read one token of each of many sequences, in groups of equal size.
+
+        Attention is then what takes the time, and a step shares it out over all sequences of a group.
+        """
+        for cache in caches:
+            cache.check_room(1)
+        count = -(-len(chunks) // MOST_ROWS)
+        starts = [len(chunks) * n // count for n in range(count + 1)]
+
+        def logits(start: int, end: int) -> Array:
+            def shown(sequence: int, name: str, x: Array | Ids) -> None:
+                assert observer is not None
+                observer(start + sequence, name, x)
+
+            return self(chunks[start:end], caches[start:end], rows, shown if observer else None)
+
+        return np.concatenate([logits(*edges) for edges in itertools.pairwise(starts)])
 
     def in_float32(self) -> dict[str, Array]:
         """Return every weight by its name in a weight file, in float32, as the kernels multiply with it."""

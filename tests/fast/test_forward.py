@@ -70,6 +70,28 @@ def test_sequences_of_unequal_lengths_are_read_together_as_alone():
             prompt.append(int(row.argmax()))
 
 
+def test_more_sequences_than_a_step_has_rows_are_read_as_alone_and_shown_by_their_number():
+    model, ids = load(None, "fast"), list(range(7, 7 + 2 * MOST_ROWS + 1))
+
+    def read(observer=None):
+        caches = [model.new_cache(3) for _ in ids]
+        model.forward([np.array([i, i + 1]) for i in ids], caches, "last")
+        return model.forward([np.array([i + 2]) for i in ids], caches, "last", observer)
+
+    seen = {}
+    rows = read(lambda sequence, name, x: seen.update({(sequence, name): x}))
+    assert np.array_equal(rows, read())
+    for n, i in enumerate(ids):
+        assert close(rows[n], model.logits([i, i + 1, i + 2], "last")[0])
+        assert np.array_equal(seen[n, "ids"], [i + 2])
+        assert np.array_equal(seen[n, "logits"], rows[n : n + 1])
+    caches = [model.new_cache(2) for _ in ids]
+    caches[-1].n_past = 2
+    with pytest.raises(UsageError, match="room for 2"):
+        model.forward([np.array([i]) for i in ids], caches, "last")
+    assert [cache.n_past for cache in caches[:-1]] == [0] * (len(ids) - 1)
+
+
 @pytest.mark.parametrize("count", [1, 6, MOST_ROWS, MOST_ROWS + 5])
 def test_who_looks_on_changes_no_bit_and_sees_what_the_numpy_engine_shows(count):
     ids = list(range(7, 7 + count))
