@@ -103,7 +103,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 @pytest.fixture(autouse=True)
 def traced_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the processes of a test count, coverage traces them."""
-    if "LLORCH_TRACED" in os.environ and request.path.parent.name in ("cli", "subject"):
+    wanted = request.path.parent.name in ("cli", "subject") and not request.node.get_closest_marker(
+        "untraced"
+    )
+    if "LLORCH_TRACED" in os.environ and wanted:
         monkeypatch.setenv("COVERAGE_PROCESS_START", str(HERE / "processes.coveragerc"))
         monkeypatch.setenv("COVERAGE_FILE", str(HERE.parent / ".coverage"))
 

@@ -296,6 +296,7 @@ def test_prove_prints_one_json_object(tiny_folder):
     assert found["trials"][0]["found"]["share"] > 4
 
 
+@pytest.mark.untraced
 def test_prove_moves_elements_in_two_processes_and_prints_the_bound(tiny_folder):
     ran = llorch("prove", "--perturb", 60, "--model", tiny_folder(), "--jobs", 2)
     assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -115,6 +115,7 @@ def test_a_prompt_is_read_by_the_tokenizer_of_the_model():
     assert len(found["reading"][0][0]) > 3
 
 
+@pytest.mark.untraced
 def test_a_dump_is_held_to_the_ids_that_were_asked_for(dump):
     assert report(dump, "--ids", "5,9,200,3,3,77,12", code=0)["verdict"] == "conforms"
     assert report(dump, *READ, code=0)["verdict"] == "conforms"
@@ -137,6 +138,7 @@ def test_a_fix_is_progress_if_the_first_wrong_number_is_later_or_gone(earlier):
     assert re.search(r"^since then +as before: step 0, h\.0\.mlp\.act", text, re.M)
 
 
+@pytest.mark.untraced
 def test_an_earlier_diagnosis_of_something_else_is_refused(earlier, tmp_path):
     assert "has another reading" in refused("--engine", "numpy", "--before", earlier)
     changed = json.loads(earlier.read_text())
@@ -194,6 +196,7 @@ def test_calls_without_ids_are_refused_for_a_dump(dump):
     assert "--calls is 5,1,1" in refused(dump, "--calls", "5,1,1")
 
 
+@pytest.mark.untraced
 def test_an_engine_that_shows_text_only_is_held_to_the_likeliest_tokens():
     made = json.loads(llorch("generate", "To be", "--temperature", 0, "--max-tokens", 6, "--json").stdout)[
         "ids"

@@ -104,6 +104,7 @@ def test_verify_passes_a_right_class_and_names_what_was_not_run(tiny_folder):
         ),
     ],
 )
+@pytest.mark.untraced
 def test_verify_fails_a_class_with_one_wrong_line_by_its_rule(tiny_folder, tmp_path, line, wrong, rule):
     text = RIGHT.read_text()
     assert line in text
@@ -459,6 +460,7 @@ def test_a_checkpoint_that_a_dump_lacks_is_named(tiny_folder, tmp_path):
 PAGE = (ROOT / "docs" / "subjects.md").read_text()
 
 
+@pytest.mark.untraced
 def test_every_command_of_the_page_runs(tmp_path):
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     blocks = re.findall(r"^```(\w*)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)

@@ -68,6 +68,7 @@ def test_what_is_not_here_is_not_caught(tiny_folder):
     assert verdict(subject, "gpt2.norms_exchanged", "gpt2.others_agree").status == "not run"
 
 
+@pytest.mark.untraced
 def test_every_element_that_is_moved_by_four_tolerances_is_noticed(tiny_folder):
     base = Session(NumpyEngine(tiny_folder()), load_specs())
     moves = list(move_elements(base, keepers(base), 40, 4.0, 7))
