@@ -267,11 +267,11 @@ class Session:
         return compare_record(self.record, self.wanted)
 
     @cached_property
-    def _whole(self) -> list[At] | None:
+    def _whole(self) -> dict[At, None] | None:
         """Every checkpoint of the reading in the order of the data flow; None where the engine shows less."""
         places = self.oracle.places([step["ids"] for step in self.record])
-        every = [(place.step, name) for place in places for name in place.node.makes]
-        return every if self.oracle.usable(self.record).issuperset(every) else None
+        every = dict.fromkeys((place.step, name) for place in places for name in place.node.makes)
+        return every if every.keys() <= self.oracle.usable(self.record) else None
 
     def local_of(self, names: re.Pattern[str]) -> list[Comparison]:
         """The recorded checkpoints with such names against their equations; for a large model all take long.
@@ -284,7 +284,6 @@ class Session:
         new = {at for at in asked if at not in self._local}
         made = self.oracle.local(self.record, self.subject.precision, new, self._whole, in_turn=True)
         self._local |= {(c.step, c.what): c for c in compare_record(self.record, made)}
-        self.outcomes[-1].shared.add(READING_CONTEXT)
         return [self._local[at] for at in asked]
 
     @_OnceForAll
