@@ -28,7 +28,7 @@ report: .venv/ready ## the living document: make the proof, and open its page in
 	@echo "the report is proof/report.html"
 	@$(BIN)/python -m webbrowser -t "file://$(CURDIR)/proof/report.html" >/dev/null || true
 
-test-browser: .venv/ready ## the report in a real browser (CHROMIUM names one); screenshots are left in build/report
+test-browser: .venv/ready ## the report and the page of the server in a real browser (CHROMIUM names one); screenshots are left in build
 	@$(BIN)/python -c 'import playwright' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -c constraints.txt -e '.[dev,browser]'
 	@for name in $$CHROMIUM chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit; done; \
 	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq \

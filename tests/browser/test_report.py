@@ -6,29 +6,15 @@ and LLORCH_SCREENSHOTS another folder.
 
 import json
 import os
-import shutil
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from llorch_core.trace.report import report
+from tests.browser.looks import CONTRAST, DESK, PHONE
 from tests.trace.traces import FEATURE, hostile, whole
 
 ROOT = Path(__file__).parents[2]
-PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-
-
-@pytest.fixture(scope="session")
-def browser():
-    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    assert path, f"no Chromium: set CHROMIUM, or install one of {', '.join(NAMES)}"
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-        running = playwright.chromium.launch(executable_path=path, args=arguments)
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="session")
@@ -198,34 +184,6 @@ def test_a_root_is_seen(visit):
     wider = "e => e.getBoundingClientRect().width - e.firstElementChild.getBoundingClientRect().width"
     for root in page.locator("msqrt").all():
         assert root.evaluate(wider) > 4
-
-
-CONTRAST = """() => {
-  const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
-  const light = (colour) => {
-    canvas.fillStyle = colour;
-    canvas.fillRect(0, 0, 1, 1);
-    const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map((v) =>
-      v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const below = (e) => {
-    for (; e; e = e.parentElement) {
-      const colour = getComputedStyle(e).backgroundColor;
-      if (colour !== "rgba(0, 0, 0, 0)") return colour;
-    }
-  };
-  const weak = [];
-  for (const e of document.querySelectorAll("body *")) {
-    const text = [...e.childNodes].some((n) => n.nodeType === Node.TEXT_NODE && n.data.trim());
-    if (!text || !e.checkVisibility() || e.closest("script, style, .skip")) continue;
-    const style = getComputedStyle(e);
-    const ink = light(e.namespaceURI.includes("svg") ? style.fill : style.color);
-    const [a, b] = [ink, light(below(e))].sort((x, y) => y - x);
-    if ((a + 0.05) / (b + 0.05) < 4.5) weak.push(`${e.tagName}.${e.className} ${e.textContent.slice(0, 30)}`);
-  }
-  return weak;
-}"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
