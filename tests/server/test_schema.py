@@ -1,0 +1,41 @@
+"""The server keeps to the document that it serves: schemathesis asks it whatever that allows, and what it does not."""
+
+import os
+
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable as Unsatisfied
+from schemathesis import GenerationMode
+from schemathesis.config import SchemathesisConfig
+
+EXAMPLES = int(os.environ.get("LLORCH_SCHEMA_EXAMPLES", "8"))  # of each operation
+
+
+CONFIG = {
+    # A prompt may keep to the schema and yet leave no room for max_tokens, or name ids: 400 says so.
+    "checks": {
+        "positive_data_acceptance": {"expected-statuses": ["2xx", "400", "503", "504"]},
+        "not_a_server_error": {"expected-statuses": ["2xx", "3xx", "4xx", "503", "504"]},
+    },
+}
+
+
+def test_what_the_document_says_is_so(served):
+    config = SchemathesisConfig.from_dict(CONFIG)
+    document = schemathesis.openapi.from_url(f"{served.address}/openapi.json", config=config)
+    operations = [found.ok() for found in document.get_all_operations()]
+    assert len(operations) == 11
+    for operation in operations:
+        for mode in GenerationMode:
+
+            @given(case=operation.as_strategy(generation_mode=mode))
+            @settings(
+                max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+            )
+            def ask(case):
+                case.call_and_validate()
+
+            try:
+                ask()
+            except Unsatisfied:  # nothing of it can be wrong: it has neither parameters nor a body
+                assert mode is GenerationMode.NEGATIVE
