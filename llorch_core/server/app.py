@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,13 +24,13 @@ from llorch_core.server.completions import DONE, Completion, data, spelt
 from llorch_core.server.deadline import Deadline, read_deadline
 from llorch_core.server.door import Door
 from llorch_core.server.jobs import Job, accept
+from llorch_core.server.page import page
 from llorch_core.server.refusal import RefusedError, Violation, invalid, refuse
 from llorch_core.server.settings import MIB
 from llorch_core.server.who import Who
 from llorch_core.server.wire import Events, Json, read_body, refusal, unless_gone
 from llorch_core.server.worker import HEALTHY, Worker
 
-PAGE = Path(__file__).with_name("page.html")
 CHAT = (
     "GPT-2 was not trained on chats and has no chat template: any would be made up. Write the text that is "
     "to be continued, and POST it to /v1/completions."
@@ -185,7 +184,8 @@ class Addresses:
         return Response(self.worker.contract.as_json, media_type="application/json")
 
     async def page(self, request: Request) -> Response:
-        return Response(PAGE.read_bytes(), media_type="text/html; charset=utf-8")
+        body, headers = page()
+        return Response(body, headers=headers)
 
     # What is not served
 

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from types import FrameType
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from llorch_core.engine.errors import UsageError
 from llorch_core.server.app import make_app
@@ -61,7 +62,7 @@ class Server:
         self._stopping = False
         self._clean = True
         config = uvicorn.Config(
-            make_app(worker),
+            self.application(),
             http="h11",
             lifespan="off",
             log_config=None,
@@ -72,6 +73,10 @@ class Server:
             timeout_graceful_shutdown=int(LAST_WORDS),
         )
         self._listener = _Listener(config)
+
+    def application(self) -> ASGIApp:
+        """Return what answers requests."""
+        return make_app(self.worker)
 
     @property
     def address(self) -> str:

@@ -19,6 +19,9 @@ HOMES: dict[str, str] = {
     "sampling": "sampling.Sampling",
     "generation": "generation.Generation",
     "recording": "state.Recording",
+    "server_api": "server_api.Api",
+    "server_stream": "server_stream.Stream",
+    "server_batch": "server_batch.Batching",
 }
 
 
