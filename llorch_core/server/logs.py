@@ -45,10 +45,11 @@ def configure(stream: TextIO, level: str = "info", as_json: bool | None = None) 
         structlog.PrintLogger(stream),
         processors=[
             structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
             structlog.processors.format_exc_info,  # before redaction: a message may hold a secret
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
             _clean,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _in_order,
             last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
@@ -84,6 +85,11 @@ class Forward(logging.Handler):
 
 
 def _clean(logger: Any, method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
-    """Return an event that is safe to write: what every one has comes first."""
+    """Return an event that is safe to write."""
     clean: dict[str, Any] = redact_all({"correlation_id": "-", **event})
-    return {name: clean[name] for name in _FIRST if name in clean} | clean
+    return clean
+
+
+def _in_order(logger: Any, method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
+    """Return an event that begins with what every one has."""
+    return {name: event[name] for name in _FIRST} | dict(event)
