@@ -79,7 +79,8 @@ class Forward(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             about = {"exc_info": record.exc_info} if record.exc_info else {}
-            self._log.log(min(record.levelno, 40), record.getMessage(), logger=record.name, **about)
+            level = max(level for level in LEVELS.values() if level <= max(record.levelno, 10))
+            self._log.log(level, record.getMessage(), logger=record.name, **about)
         except Exception:
             self.handleError(record)
 

@@ -198,6 +198,12 @@ def test_what_json_cannot_hold_is_told_in_words():
     assert str(got["loop"]).count("[") == 7  # each one deeper, and then no further
 
 
+def test_a_mapping_that_holds_itself_has_an_end():
+    loop: dict = {}
+    loop["loop"] = loop
+    assert str(redact_all(loop)).count("{") == 8 and "(1 items)" in str(redact_all(loop))
+
+
 def test_a_value_without_end_is_cut_after_it_is_redacted():
     got = redact("x" * 8180 + " Bearer " + "planted" * 1000)
     assert "planted" not in got and len(got) < 8300
@@ -232,8 +238,11 @@ def test_what_a_library_tells_is_told_and_redacted():
     def tell(log):
         library = logging.Logger("uvicorn.error")
         library.addHandler(Forward(log))
+        library.log(5, "too fine to be told")
+        library.log(25, "between info and warning")
         library.critical("%s asked with Bearer %s", "he", "planted-secret-20")
 
-    (got,) = lines(tell)
+    between, got = lines(tell)
+    assert (between["event"], between["level"]) == ("between info and warning", "info")
     assert (got["event"], got["level"]) == ("he asked with Bearer [redacted]", "error")
     assert got["logger"] == "uvicorn.error"
