@@ -246,6 +246,16 @@ def test_a_link_is_followed_and_its_folder_counts_too(file, tmp_path):
     assert f"others can write {file.parent}" in refusal({}, link)
 
 
+def test_a_link_of_another_user_is_refused(file, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(file)
+    if os.geteuid() == 0:  # nobody else can give a link away
+        os.lchown(link, 65534, -1)
+        assert f"{link} is a link of user 65534" in refusal({}, link)
+        os.lchown(link, 0, -1)
+    assert Tokens.read({}, link).names == ("ci", "laptop")
+
+
 def test_what_is_no_file_of_text_is_refused(tmp_path):
     pipe, loop, raw = tmp_path / "pipe", tmp_path / "loop", tmp_path / "raw"
     os.mkfifo(pipe, 0o600)
