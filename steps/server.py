@@ -397,7 +397,7 @@ def shared_beginning(context, count, shared):
     second = [*first[:shared], *context.session.ids(count - shared, 1)]
     context.prompts = [first, second, third]
     context.completions = [
-        complete(context, prompt=prompt, max_tokens=4, temperature=0, logprobs=0)["choices"][0]
+        bits(complete(context, prompt=prompt, max_tokens=4, logprobs=0, seed=1)["choices"][0])
         for prompt in context.prompts
     ]
     found = ask(context, "/metrics", method="GET").text.splitlines()
@@ -408,16 +408,16 @@ def shared_beginning(context, count, shared):
 FOUND = "llorch_prefix_cache_hit_tokens_total"
 
 
-@then("each gets the ids that it gets without a shared beginning")
+@then("each gets the tokens and probabilities, to the bit, that it gets where nothing is kept")
 def beginnings_apart(context):
-    def greedy(prompt):
-        engine = context.session.behaviour("generation")
-        return engine.complete(prompt, sampling=Sampling(temperature=0), max_tokens=4).ids
-
-    with context.session.trial():
-        wanted = [greedy(prompt) for prompt in context.prompts]
-    got = [choice["token_ids"] for choice in context.completions]
-    context.session.note([compare_text("token ids", json.dumps(got), json.dumps(wanted))])
+    start(context, prefix_mib=0)
+    wanted = [
+        bits(complete(context, prompt=prompt, max_tokens=4, logprobs=0, seed=1)["choices"][0])
+        for prompt in context.prompts
+    ]
+    context.session.note(
+        [compare_text("tokens and bits", json.dumps(context.completions), json.dumps(wanted))]
+    )
 
 
 @then("{count:d} positions were found again")

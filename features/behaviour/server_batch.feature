@@ -15,7 +15,7 @@ Feature: Continuous batching in the server
   Scenario: A prompt of the same length has another beginning
     Given a server
     When two prompts of 140 ids that share the first 128 are continued, and a third of that length
-    Then each gets the ids that it gets without a shared beginning
+    Then each gets the tokens and probabilities, to the bit, that it gets where nothing is kept
 
   @server_batch.a_shared_beginning_is_read_once
   Scenario: Two blocks are shared

@@ -161,7 +161,7 @@ def command(
     logger = configure(sys.stderr, log_level, as_json)
     chosen = load(model, _backend(backend), precision)
     known = known_answer(chosen, precision)
-    kept = AuditLog(audit, fsync=audit_fsync, on_full=audit_on_full) if audit else None  # type: ignore[arg-type]
+    kept = AuditLog(audit, fsync=audit_fsync, on_full=audit_on_full) if audit else None
     worker = Worker(chosen, settings, tokens, kept, logger)
 
     def ready() -> None:

@@ -21,7 +21,7 @@ from llorch_core.engine.errors import UsageError
 from llorch_core.server import execute
 from llorch_core.server.ask import Ask, read_ask
 from llorch_core.server.completions import DONE, Completion, data, spelt
-from llorch_core.server.deadline import Deadline, read_deadline
+from llorch_core.server.deadline import Deadline, DeadlineError, read_deadline
 from llorch_core.server.door import Door
 from llorch_core.server.jobs import Job, accept
 from llorch_core.server.page import page
@@ -169,14 +169,8 @@ class Addresses:
         worker = self.worker
         if not worker.settings.metrics:
             raise refuse(404, "not_found", "the server was started without metrics")
-        found = worker.batch.prefixes
-        worker.metrics.observe(
-            queue=worker.batch.waiting,
-            running=worker.batch.running,
-            prefix_bytes=found.bytes,
-            prefix_found=found.tokens_found,
-            prefix_read=found.tokens_read,
-        )
+        batch = worker.batch
+        worker.metrics.observe(queue=batch.waiting, running=batch.running, prefix_bytes=batch.prefixes.bytes)
         body, kind = worker.metrics.render()
         return Response(body, media_type=kind)
 
@@ -228,12 +222,15 @@ class Addresses:
 
     def _deadline(self, request: Request, body: dict[str, Any]) -> Deadline:
         settings = self.worker.settings
-        return read_deadline(
-            request.headers.get("x-deadline"),
-            body.get("deadline_ms"),
-            request.query_params.get("deadline_ms"),
-            default_ms=settings.default_deadline_ms,
-            maximum_ms=settings.max_deadline_ms,
-            now_wall=time.time(),
-            now_monotonic=time.monotonic(),
-        )
+        try:
+            return read_deadline(
+                request.headers.get("x-deadline"),
+                body.get("deadline_ms"),
+                request.query_params.get("deadline_ms"),
+                default_ms=settings.default_deadline_ms,
+                maximum_ms=settings.max_deadline_ms,
+                now_wall=time.time(),
+                now_monotonic=time.monotonic(),
+            )
+        except DeadlineError as error:
+            raise invalid(*(Violation(*reason) for reason in error.reasons)) from error

@@ -167,12 +167,12 @@ class _Running:
 class Watch:
     """What is told of the batch while it runs, in its thread: by default nothing to nobody.
 
-    joined  seconds that a sequence waited
+    joined  seconds that a sequence waited, positions of its prompt that were known, and those to be read
     read    tokens of a prompt, and the seconds that reading them took
     step    tokens that were made in one step, and its seconds
     """
 
-    joined: Callable[[float], None] = lambda seconds: None
+    joined: Callable[[float, int, int], None] = lambda seconds, known, unread: None
     read: Callable[[int, float], None] = lambda tokens, seconds: None
     step: Callable[[int, float], None] = lambda tokens, seconds: None
 
@@ -247,7 +247,8 @@ class Batch:
                     return
                 joining = self._join()
             for sequence in joining:
-                self._watch.joined(time.monotonic() - sequence.work.joined)
+                known, length = sequence.cache.n_past, len(sequence.work.prompt)
+                self._watch.joined(time.monotonic() - sequence.work.joined, known, length - known)
             self._turn()
 
     def _join(self) -> list[_Running]:

@@ -19,7 +19,7 @@ FREE = (*OPEN, "/")  # the page asks a person for the token
 
 
 class Door:
-    """The outermost part of the application. `scope["who"]` is set for what is behind it. Spec: server_auth."""
+    """The outermost part of the application; sets `scope["who"]` for what is behind it. Spec: server_auth."""
 
     def __init__(self, app: ASGIApp, worker: Worker) -> None:
         self._app, self._worker = app, worker
@@ -30,7 +30,7 @@ class Door:
             return
         started, worker = time.monotonic(), self._worker
         headers = Headers(scope=scope)
-        correlation = correlation_id(headers.get("x-correlation-id") or headers.get("x-request-id"))
+        correlation = correlation_id(headers.get("x-correlation-id"), headers.get("x-request-id"))
         client = scope["client"][0] if scope.get("client") else ""
         status = 0
 

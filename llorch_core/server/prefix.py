@@ -24,7 +24,6 @@ class PrefixCache:
 
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes, self.bytes = most_bytes, 0
-        self.tokens_found = self.tokens_read = 0
         self._blocks: OrderedDict[bytes, tuple[Array, Array]] = OrderedDict()
 
     def fill(self, ids: Ids, cache: KVCache) -> int:
@@ -39,13 +38,11 @@ class PrefixCache:
             for layer, (keys, values) in enumerate(zip(*found, strict=True)):
                 cache.extend(layer, keys, values)
             cache.advance(BLOCK)
-        self.tokens_found += cache.n_past
         return cache.n_past
 
     def keep(self, ids: Ids, cache: KVCache, n_layer: int) -> None:
         """Keep the last block of a cache that holds whole blocks of a prompt (T,)."""
         end = cache.n_past
-        self.tokens_read += BLOCK
         name = self._names(ids, end // BLOCK)[-1]
         if name in self._blocks:
             return

@@ -57,7 +57,7 @@ class Server:
         on_ready: Callable[[], None] = lambda: None,
     ) -> None:
         self.worker, self._known = worker, known
-        self._callback, self._worker_id, self._on_ready = callback, worker_id, on_ready
+        self._callback, self._worker_id, self.on_ready = callback, worker_id, on_ready
         self._socket = _listen(host, port)
         self._stopping = False
         self._clean = True
@@ -109,7 +109,7 @@ class Server:
             if self._callback:
                 await asyncio.to_thread(self._call, self._callback)
             worker.log.info("ready", address=self.address, model=worker.model.folder.name)
-            self._on_ready()
+            self.on_ready()
             why = "stop"
             await listening
         except BaseException:
@@ -234,8 +234,7 @@ def running(server: Server, seconds: float = 60.0) -> Iterator[Server]:
     Raises what made the server end before it was ready.
     """
     ready, failed = threading.Event(), list[BaseException]()
-    told = server._on_ready
-    server._on_ready = lambda: (told(), ready.set())[0]
+    server.on_ready = ready.set
 
     def run() -> None:
         try:

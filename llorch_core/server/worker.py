@@ -40,8 +40,12 @@ class Worker:
         self.speed = PrefillSpeed()
         self.streams = Streams(settings.streams_per_token)
         self.jobs: dict[str, Job] = {}
-        watch = Watch(joined=self.metrics.waited, read=self.speed.measured, step=self.metrics.step)
+        watch = Watch(joined=self._joined, read=self.speed.measured, step=self.metrics.step)
         self.batch = Batch(model, settings.max_batch, settings.queue, settings.prefix_mib * MIB, watch)
+
+    def _joined(self, seconds: float, known: int, unread: int) -> None:
+        self.metrics.waited(seconds)
+        self.metrics.prefix(known, unread)
 
     def record(self, type: str, **fields: Any) -> None:
         """Write into the audit log, if there is one. Raises AuditFullError where that cannot be."""
@@ -49,7 +53,7 @@ class Worker:
             self.audit.record(type, **fields)
 
     def note(self, type: str, **fields: Any) -> None:
-        """Write into the audit log what happened in any case; where that cannot be, the log of events says so."""
+        """Write into the audit log what happened in any case; where that cannot be, the log says so."""
         try:
             self.record(type, **fields)
         except AuditFullError as error:

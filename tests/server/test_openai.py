@@ -75,12 +75,14 @@ def test_probabilities_come_with_the_tokens_they_belong_to(client):
     assert "".join(told.tokens) == got.choices[0].text
     assert told.token_logprobs[0] is None
     assert all(value <= 0 for value in told.token_logprobs[1:])
-    for token, logprob, top in list(zip(told.tokens, told.token_logprobs, told.top_logprobs, strict=True))[2:]:
+    for token, logprob, top in list(zip(told.tokens, told.token_logprobs, told.top_logprobs, strict=True))[
+        2:
+    ]:
         assert top[token] == logprob == max(top.values())  # greedy
         assert len(top) == 3
-    assert [got.choices[0].text[at:][: len(t)] for at, t in zip(told.text_offset, told.tokens, strict=True)] == (
-        told.tokens
-    )
+    assert [
+        got.choices[0].text[at:][: len(t)] for at, t in zip(told.text_offset, told.tokens, strict=True)
+    ] == (told.tokens)
 
 
 def test_a_stop_string_is_no_part_of_the_text(client):

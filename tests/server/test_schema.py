@@ -1,4 +1,4 @@
-"""The server keeps to the document that it serves: schemathesis asks it whatever that allows, and what it does not."""
+"""The server keeps to the document that it serves: schemathesis asks what that allows, and what not."""
 
 import os
 

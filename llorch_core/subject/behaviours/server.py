@@ -112,7 +112,7 @@ class Served:
 
 
 def scripted(model: Model, writes: Sequence[int]) -> Model:
-    """Return a model that writes given ids, one after the other, whatever its prompt was: for what is sent."""
+    """Return a model that writes given ids, one after the other, whatever its prompt was."""
     made = copy(model)
     begun: dict[int, int] = {}
 

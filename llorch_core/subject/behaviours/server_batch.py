@@ -14,7 +14,7 @@ from llorch_core.server.batch import Batch, Work
 from llorch_core.server.prefix import BLOCK, PrefixCache
 from llorch_core.server.settings import MIB
 from llorch_core.server.worker import Worker
-from llorch_core.subject.behaviours.server import Answer, Served, with_answer
+from llorch_core.subject.behaviours.server import Served
 
 
 class Batching(Served):
@@ -35,12 +35,22 @@ class Batching(Served):
         return made
 
     def front(self) -> Callable[[Any], Any] | None:
-        return with_answer(_no_retry) if self.wrong and self.wrong[0] == "try_again" else None
+        return _no_retry if self.wrong and self.wrong[0] == "try_again" else None
 
 
-def _no_retry(path: str, answer: Answer) -> Answer:
-    status, headers, body = answer
-    return status, {name: value for name, value in headers.items() if name != "retry-after"}, body
+def _no_retry(app: Any) -> Any:
+    """Return an application that does not say when to try again."""
+
+    async def changed(scope: Any, receive: Any, send: Any) -> None:
+        async def without(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                kept = [pair for pair in message["headers"] if pair[0].lower() != b"retry-after"]
+                message = {**message, "headers": kept}
+            await send(message)
+
+        await app(scope, receive, without)
+
+    return changed
 
 
 class _Joined(Batch):
