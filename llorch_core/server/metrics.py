@@ -15,6 +15,20 @@ OUTCOMES = (  # of requests that ran, and of requests that were turned away
     *("stop", "length", "cancelled", "deadline", "failed"),
     *("invalid", "auth", "busy", "draining", "audit", "other"),
 )
+CODES = {  # of refusals, where the outcome has another name
+    "invalid_request": "invalid",
+    "too_large": "invalid",
+    "job_exists": "invalid",
+    "not_found": "invalid",
+    "unauthorized": "auth",
+    "TIMEOUT": "deadline",
+    "CANCELLED": "cancelled",
+    "INVALID_REQUEST": "invalid",
+    "INFERENCE_FAILED": "failed",
+    "internal": "failed",
+    "SHUTTING_DOWN": "draining",
+    "audit_full": "audit",
+}
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 FIRST = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 BETWEEN = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
@@ -86,8 +100,9 @@ class Metrics:
             self._seconds.observe(seconds)
 
     def refused(self, outcome: str | None) -> None:
-        """Count a request that was turned away, with an outcome as `finished` has it."""
-        self._outcomes[outcome if outcome in self._outcomes else "other"].inc()
+        """Count a request that was turned away, by an outcome as of `finished` or the code of its refusal."""
+        named = CODES.get(outcome or "", outcome)
+        self._outcomes[named if named in self._outcomes else "other"].inc()
 
     def waited(self, seconds: float) -> None:
         """Count a sequence that has got its place in the batch."""

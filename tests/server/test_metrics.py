@@ -64,6 +64,15 @@ def test_an_unknown_outcome_makes_no_label_of_its_own(outcome):
     assert got.keys() == before and got["llorch_requests_total,outcome=other"] == 1
 
 
+@pytest.mark.parametrize(
+    ("code", "outcome"), [("invalid_request", "invalid"), ("TIMEOUT", "deadline"), ("audit_full", "audit")]
+)
+def test_the_code_of_a_refusal_is_an_outcome(code, outcome):
+    metrics = Metrics()
+    metrics.refused(code)
+    assert read(metrics)[f"llorch_requests_total,outcome={outcome}"] == 1
+
+
 def test_batches_are_told_by_size():
     metrics = Metrics()
     for size in (1, 3, 16, 16):
