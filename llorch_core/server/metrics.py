@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +16,20 @@ OUTCOMES = (  # of requests that ran, and of requests that were turned away
     *("stop", "length", "cancelled", "deadline", "failed"),
     *("invalid", "auth", "busy", "draining", "audit", "other"),
 )
+CODES = {  # of refusals, where the outcome has another name
+    "invalid_request": "invalid",
+    "too_large": "invalid",
+    "job_exists": "invalid",
+    "not_found": "invalid",
+    "unauthorized": "auth",
+    "TIMEOUT": "deadline",
+    "CANCELLED": "cancelled",
+    "INVALID_REQUEST": "invalid",
+    "INFERENCE_FAILED": "failed",
+    "internal": "failed",
+    "SHUTTING_DOWN": "draining",
+    "audit_full": "audit",
+}
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 FIRST = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 BETWEEN = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
@@ -26,6 +41,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
+        self._lock, self._told = threading.Lock(), (0, 0)
         started = time.monotonic()
 
         def counter(name: str, help: str) -> Counter:
@@ -86,8 +102,9 @@ class Metrics:
             self._seconds.observe(seconds)
 
     def refused(self, outcome: str | None) -> None:
-        """Count a request that was turned away, with an outcome as `finished` has it."""
-        self._outcomes[outcome if outcome in self._outcomes else "other"].inc()
+        """Count a request that was turned away, by an outcome as of `finished` or the code of its refusal."""
+        named = CODES.get(outcome or "", outcome)
+        self._outcomes[named if named in self._outcomes else "other"].inc()
 
     def waited(self, seconds: float) -> None:
         """Count a sequence that has got its place in the batch."""
@@ -116,11 +133,24 @@ class Metrics:
         """Count records that the audit log could not take."""
         self._audit_lost.inc(records)
 
-    def observe(self, *, queue: int, running: int, prefix_bytes: int = 0) -> None:
-        """Set what is so at the moment: whoever changes it tells it, so that nobody is asked for it."""
+    def observe(
+        self, *, queue: int, running: int, prefix_bytes: int = 0, prefix_found: int = 0, prefix_read: int = 0
+    ) -> None:
+        """Set what is so at the moment, from plain numbers: nobody is asked, and nothing is waited for.
+
+        queue         sequences that wait for a place
+        running       sequences that are in the batch
+        prefix_bytes  of keys and values that are held for other prompts
+        prefix_found  tokens of prompts that were known already, since the start
+        prefix_read   tokens of prompts that were read, since the start
+        """
         self._queue.set(queue)
         self._running.set(running)
         self._prefix_bytes.set(prefix_bytes)
+        with self._lock:  # two scrapes at a time add what is new once
+            found, read = self._told
+            self.prefix(max(0, prefix_found - found), max(0, prefix_read - read))
+            self._told = max(found, prefix_found), max(read, prefix_read)
 
     def memory_bytes(self) -> int:
         """Return the resident memory of this process; where the system does not tell it, the most so far."""

@@ -64,6 +64,15 @@ def test_an_unknown_outcome_makes_no_label_of_its_own(outcome):
     assert got.keys() == before and got["llorch_requests_total,outcome=other"] == 1
 
 
+@pytest.mark.parametrize(
+    ("code", "outcome"), [("invalid_request", "invalid"), ("TIMEOUT", "deadline"), ("audit_full", "audit")]
+)
+def test_the_code_of_a_refusal_is_an_outcome(code, outcome):
+    metrics = Metrics()
+    metrics.refused(code)
+    assert read(metrics)[f"llorch_requests_total,outcome={outcome}"] == 1
+
+
 def test_batches_are_told_by_size():
     metrics = Metrics()
     for size in (1, 3, 16, 16):
@@ -98,6 +107,20 @@ def test_what_is_so_at_the_moment_is_what_was_told_last():
     assert got["llorch_prefix_cache_bytes"] == 512
     assert got["llorch_prefix_cache_hit_tokens_total"] == 64
     assert got["llorch_prefix_cache_miss_tokens_total"] == 17
+
+
+def test_totals_of_the_prefix_cache_are_told_as_they_are_however_often():
+    metrics = Metrics()
+    for found, read in ((64, 10), (64, 10), (192, 17)):
+        metrics.observe(queue=0, running=0, prefix_found=found, prefix_read=read)
+    got = read_hits(metrics)
+    metrics.observe(queue=0, running=0)
+    assert got == read_hits(metrics) == (192, 17)
+
+
+def read_hits(metrics: Metrics) -> tuple[float, float]:
+    got = read(metrics)
+    return got["llorch_prefix_cache_hit_tokens_total"], got["llorch_prefix_cache_miss_tokens_total"]
 
 
 def test_memory_is_that_of_this_process():
