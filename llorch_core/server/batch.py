@@ -260,10 +260,12 @@ class Batch:
         while self._waiting and len(self._running) < self.most_running:
             work = self._waiting.popleft()
             try:
-                joined.append(_Running(work, self.model, self.prefixes))
+                sequence = _Running(work, self.model, self.prefixes)
             except MemoryError:
                 work.sink(Event(reason=FAILED, why="there is no memory for its keys and values"))
-        self._running += joined
+                continue
+            self._running.append(sequence)
+            joined.append(sequence)
         return joined
 
     def _turn(self) -> None:

@@ -40,8 +40,8 @@ class Worker:
         self.speed = PrefillSpeed()
         self.streams = Streams(settings.streams_per_token)
         self.jobs: dict[str, Job] = {}
-        watch = Watch(joined=self._joined, read=self.speed.measured, step=self.metrics.step)
-        self.batch = Batch(model, settings.max_batch, settings.queue, settings.prefix_mib * MIB, watch)
+        self.watch = Watch(joined=self._joined, read=self.speed.measured, step=self.metrics.step)
+        self.batch = Batch(model, settings.max_batch, settings.queue, settings.prefix_mib * MIB, self.watch)
 
     def _joined(self, seconds: float, known: int, unread: int) -> None:
         self.metrics.waited(seconds)

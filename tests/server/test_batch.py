@@ -162,6 +162,16 @@ def test_what_there_is_no_room_for_is_refused_whole(batch_of):
         assert caller.wait()[-1].reason == "length"
 
 
+def test_no_more_run_at_a_time_than_there_are_places(batch_of):
+    steps = []
+    batch = batch_of(2, watch=Watch(step=lambda tokens, seconds: steps.append(tokens)))
+    callers = [Caller(prompt_of(4, i), max_tokens=6) for i in range(7)]
+    batch.submit([caller.work for caller in callers])
+    for caller in callers:
+        caller.wait()
+    assert max(steps) == 2
+
+
 def test_settings_that_leave_no_token_end_one_sequence_and_no_other(batch_of):
     batch = batch_of(2)
     wrong, right = Caller(prompt_of(4), temperature=5e-324), Caller(prompt_of(4))

@@ -12,9 +12,10 @@ EXAMPLES = int(os.environ.get("LLORCH_SCHEMA_EXAMPLES", "8"))  # of each operati
 
 
 CONFIG = {
-    # A prompt may keep to the schema and yet leave no room for max_tokens, or name ids: 400 says so.
+    # What keeps to the schema may yet not fit: a prompt and max_tokens (400), a job_id that is still in use
+    # (409), a full queue (429), a deadline (504).
     "checks": {
-        "positive_data_acceptance": {"expected-statuses": ["2xx", "400", "503", "504"]},
+        "positive_data_acceptance": {"expected-statuses": ["2xx", "400", "409", "429", "503", "504"]},
         "not_a_server_error": {"expected-statuses": ["2xx", "3xx", "4xx", "503", "504"]},
     },
 }

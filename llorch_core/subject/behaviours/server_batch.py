@@ -29,7 +29,7 @@ class Batching(Served):
             made.batch.close()
             s = made.settings
             most_waiting = 10**6 if name == "full_queue" else s.queue
-            made.batch = kind(model, s.max_batch, most_waiting, s.prefix_mib * MIB)
+            made.batch = kind(model, s.max_batch, most_waiting, s.prefix_mib * MIB, made.watch)
         if name == "beginnings":
             made.batch.prefixes = _ByLength(made.settings.prefix_mib * MIB)
         return made
