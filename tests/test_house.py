@@ -17,7 +17,7 @@ ROOMS = {  # room: the rooms that it may import
     "bench": {"engine", "fast"},
     "spec": set(),
     "check": {"spec"},
-    "subject": {"engine", "fast", "spec"},
+    "subject": {"engine", "fast", "spec", "server"},
     "diagnosis": {"spec", "check"},
     "trace": {"spec", "check", "subject"},
     "stubs": set(),

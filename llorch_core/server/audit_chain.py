@@ -129,7 +129,7 @@ def record_of(raw: bytes) -> Record:
         raise FlawError("not JSON", "one JSON object in a line", shown(raw)) from None
     types = [(name, dict if name == "event" else str) for name in FIELDS]
     if (
-        [*data] != [*FIELDS]
+        sorted(data) != sorted(FIELDS)
         or not all(isinstance(data[name], kind) for name, kind in types)
         or not isinstance(data["event"].get("type"), str)
         or not TIME.fullmatch(data["timestamp"])

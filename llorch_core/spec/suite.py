@@ -17,7 +17,7 @@ from llorch_core.spec.trial import SIZES, check_component
 
 # Specs in the order of the data flow; one that is not named here would not be run, and is an error.
 BEFORE: tuple[str, ...] = ("configuration", "weight_file", "tokenizer")  # what happens before the arithmetic
-AFTER: tuple[str, ...] = ("kv_cache", "sampling", "generation", "recording")  # and after it
+AFTER: tuple[str, ...] = ("kv_cache", "sampling", "generation", "recording", "server_audit")  # and after it
 ORDER = (
     "embedding", "layer_norm", "qkv", "cache", "attention_scores", "attention_weights", "attention_context",
     "attention_output", "residual", "activation", "mlp", "logits", "last_position", "argmax",

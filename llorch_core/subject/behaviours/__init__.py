@@ -19,6 +19,7 @@ HOMES: dict[str, str] = {
     "sampling": "sampling.Sampling",
     "generation": "generation.Generation",
     "recording": "state.Recording",
+    "server_audit": "server_audit.ServerAudit",
 }
 
 
