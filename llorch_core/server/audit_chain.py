@@ -21,6 +21,7 @@ ZERO = "0" * 64  # the prev_hash of the first record
 MAX_LINE = 1 << 20  # bytes; no event that the table allows comes near
 FIELDS = ("audit_id", "timestamp", "service_id", "event", "prev_hash", "hash")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 SHOWN = 80  # characters of what was got, in a message
 
 
@@ -46,7 +47,7 @@ class FlawError(ValueError):
 
 def canonical(value: Any) -> str:
     """Return the one JSON text of a value: names sorted, no spaces, characters as they are."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return ENCODER.encode(value)
 
 
 def id_of(number: int) -> str:
