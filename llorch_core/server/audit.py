@@ -74,7 +74,7 @@ class AuditLog:
     Raises UsageError where another process writes, or the log that is there is cut or broken.
     """
 
-    form = Form()
+    form, anchoring = Form(), Anchor
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class AuditLog:
 
     def _open(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._anchor = Anchor(self.folder)
+        self._anchor = self.anchoring(self.folder)
         try:
             found = open_log(self.folder, self._anchor, self.form, stamp_of(self._clock()))
             self._files, self._chain, self._size = found.files, found.chain, found.size

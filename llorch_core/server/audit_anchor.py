@@ -7,7 +7,6 @@ of the folder, too: who writes holds it.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -167,13 +166,8 @@ def read_manifest(raw: bytes) -> Manifest | None:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Put a manifest in the place of the former one: all of it, or nothing, also if the power goes."""
     partial = folder / PARTIAL
-    try:
-        write_synced(partial, manifest_bytes(manifest))
-        partial.replace(folder / MANIFEST)
-    except OSError:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise
+    write_synced(partial, manifest_bytes(manifest))
+    partial.replace(folder / MANIFEST)
     sync_folder(folder)
 
 

@@ -21,6 +21,7 @@ ZERO = "0" * 64  # the prev_hash of the first record
 MAX_LINE = 1 << 20  # bytes; no event that the table allows comes near
 FIELDS = ("audit_id", "timestamp", "service_id", "event", "prev_hash", "hash")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 SHOWN = 80  # characters of what was got, in a message
 
 
@@ -46,7 +47,7 @@ class FlawError(ValueError):
 
 def canonical(value: Any) -> str:
     """Return the one JSON text of a value: names sorted, no spaces, characters as they are."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return ENCODER.encode(value)
 
 
 def id_of(number: int) -> str:
@@ -121,25 +122,21 @@ def values_of(record: Record) -> tuple[Any, ...]:
 def record_of(raw: bytes) -> Record:
     """Return what a line says, unchecked but for its form. Raises FlawError where it is no record."""
     try:
-        data = json.loads(raw.decode(), parse_constant=_no_number)
+        data = json.loads(raw.decode())
         if not isinstance(data, dict):
             raise ValueError
-        canonical(data).encode()  # what has no canonical form, such as half a surrogate, is no JSON of ours
+        canonical(data).encode()  # half a surrogate and NaN have no canonical form
     except (ValueError, RecursionError):
         raise FlawError("not JSON", "one JSON object in a line", shown(raw)) from None
     types = [(name, dict if name == "event" else str) for name in FIELDS]
     if (
-        [*data] != [*FIELDS]
+        sorted(data) != sorted(FIELDS)
         or not all(isinstance(data[name], kind) for name, kind in types)
         or not isinstance(data["event"].get("type"), str)
         or not TIME.fullmatch(data["timestamp"])
     ):
         raise FlawError("form", f"a record with {', '.join(FIELDS)}", shown(raw))
     return Record(**data)
-
-
-def _no_number(name: str) -> Any:
-    raise ValueError(name)
 
 
 def shown(raw: bytes) -> str:

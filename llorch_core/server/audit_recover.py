@@ -117,7 +117,7 @@ class Recovery:
                 try:
                     chain.follow(raw)
                 except FlawError as flaw:
-                    if chain.count >= self.anchored and flaw.kind == "not JSON" and not file.peek(1):
+                    if flaw.kind == "not JSON" and not file.peek(1):
                         self.torn = raw  # a power loss leaves holes, too
                         return
                     raise refused(self.folder, f"{path.name}, line {number}: {flaw}") from None

@@ -19,7 +19,7 @@ from llorch_core.spec.trial import SIZES, check_component
 BEFORE: tuple[str, ...] = ("configuration", "weight_file", "tokenizer")  # what happens before the arithmetic
 AFTER: tuple[str, ...] = (  # and after it
     *("kv_cache", "sampling", "generation", "recording"),
-    *("server_api", "server_stream", "server_batch"),
+    *("server_api", "server_stream", "server_batch", "server_audit"),
 )
 ORDER = (
     "embedding", "layer_norm", "qkv", "cache", "attention_scores", "attention_weights", "attention_context",

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 import unicodedata
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,7 @@ from hypothesis import strategies as st
 
 from llorch_core.engine.errors import UsageError
 from llorch_core.server.audit import AuditFullError, AuditLog
+from llorch_core.server.audit_anchor import Anchor
 from llorch_core.server.audit_events import EVENTS, digest_of
 from llorch_core.server.audit_verify import KINDS, verify
 
@@ -238,9 +240,11 @@ def test_a_text_with_a_character_that_does_not_show_is_refused(session_log, befo
         session_log.record("server.stopped", reason=before + hidden + after)
 
 
-@pytest.mark.parametrize("hidden", "\0\n\t\x1b\x7f\x85\x9b\u200b\u200d\u202e\u2066\u2028\ufeff\u00ad\ud800")
+@pytest.mark.parametrize(
+    "hidden", "\0\n\t\x1b\x7f\x85\x9b\u200b\u200d\u202e\u2066\u2028\u2029\ufeff\u00ad\ud800"
+)
 def test_the_well_known_ones_are_among_them(session_log, hidden):
-    assert unicodedata.category(hidden) in ("Cc", "Cf", "Cs", "Zl")
+    assert unicodedata.category(hidden) in ("Cc", "Cf", "Cs", "Zl", "Zp")
     with pytest.raises(UsageError, match="U\\+"):
         session_log.record("server.stopped", reason=f"a{hidden}b")
 
@@ -429,6 +433,7 @@ def test_a_whole_record_behind_the_anchor_is_adopted_and_told(open_log, tmp_path
     assert records(crashed)[3] == records(folder)[3]
     told = {"type": "audit.recovered", "adopted": 1, "torn_bytes": 0, "anchor_torn": False}
     assert records(crashed)[4]["event"] == told
+    assert json.loads((crashed / "manifest.json").read_text())["count"] == 5  # as it was at the start
     assert verify(crashed).records == 6
 
 
@@ -448,6 +453,7 @@ def test_what_a_crash_leaves_of_the_first_start_or_of_a_manifest_does_no_harm(op
     (tmp_path / "audit" / "anchor").touch()
     with pytest.raises(UsageError, match="holds no audit log"):
         verify(tmp_path / "audit")
+    (tmp_path / "audit" / "manifest.json.partial").write_text("{")
     fill(open_log(), 2)
     crashed = copy_of(tmp_path / "audit")
     (crashed / "manifest.json.partial").write_text('{"format"')
@@ -578,12 +584,13 @@ def with_event(**fields):
     return lambda record: line({**record, "event": {**record["event"], **fields}})
 
 
-def manifest_said(**fields):
-    """Return what puts other words into the manifest, with a digest that fits."""
+def manifest_said(head=None, **fields):
+    """Return what puts other words into the manifest, with a digest that fits; a head is one of no record."""
 
     def act(folder):
         data = json.loads((folder / "manifest.json").read_text())
         data["files"][0] |= fields
+        data |= {"count": 0, "head": head} if head else {}
         del data["digest"]
         data["digest"] = hashlib.sha256(compact(data).encode()).hexdigest()
         (folder / "manifest.json").write_text(json.dumps(data, indent=1) + "\n")
@@ -604,6 +611,7 @@ BREAKS = {
     "form": changed_line(2, lambda record: json.dumps({"audit_id": record["audit_id"]}) + "\n"),
     "form ": changed_line(2, lambda record: line(sealed({**record, "timestamp": "yesterday"}))),
     "not JSON": changed_line(2, lambda record: line(record).replace(":1,", ":NaN,")),
+    "not JSON  ": changed_line(2, lambda record: line(record).replace("llorch", "\\ud800")),
     "not JSON ": changed_line(2, lambda record: "[" * 10_000 + "\n"),
     "non-canonical": changed_line(2, lambda record: line(record).replace(",", ", ", 1)),
     "non-canonical ": changed_line(2, lambda record: line(record).replace("llorch", "\\u006clorch")),
@@ -615,6 +623,7 @@ BREAKS = {
     "file digest": manifest_said(sha256="f" * 64),
     "manifest": manifest_said(events=2),
     "manifest ": manifest_said(first_id="a-000000000002"),
+    "manifest   ": manifest_said(head="f" * 64),
     "manifest  ": lambda folder: (folder / "manifest.json").write_text("[]"),
 }
 
@@ -662,6 +671,26 @@ def test_no_start_goes_on_without_anchor_or_manifest(open_log, tmp_path, name):
     with pytest.raises(UsageError, match="is broken"):
         AuditLog(log.folder)
     assert verify(log.folder).broken.kind in ("missing file", "anchor")
+
+
+@pytest.mark.parametrize("taken", [("manifest.json", "anchor"), ("manifest.json", "2026-01-02.audit")])
+def test_no_start_begins_anew_where_there_was_a_log(open_log, taken):
+    log = open_log()
+    fill(log, 2)
+    log.close()
+    for name in taken:
+        (log.folder / name).unlink()
+    with pytest.raises(UsageError, match=r"manifest.json is missing, and there are"):
+        AuditLog(log.folder)
+
+
+def test_no_start_goes_on_where_more_than_the_last_line_is_torn(open_log, tmp_path):
+    fill(open_log(), 3)
+    crashed = copy_of(tmp_path / "audit")
+    with (crashed / "2026-01-02.audit").open("ab") as file:
+        file.write(b"{}}\n{}")
+    with pytest.raises(UsageError, match="line 4: not JSON"):
+        AuditLog(crashed)
 
 
 def test_no_start_goes_on_from_a_record_that_was_changed(open_log, tmp_path):
@@ -725,6 +754,85 @@ def test_a_process_that_is_killed_on_a_full_disk_leaves_a_log_that_goes_on(open_
         crashed = copy_of(tmp_path / "audit")
     fill(open_log(crashed), 1)
     assert verify(crashed).records == 3
+
+
+@pytest.fixture
+def log_on_a_disk_that_cannot_sync(tmp_path, clock):
+    """log(**options) -> a log whose records go to /dev/null, which takes all and can sync none."""
+    if sys.platform != "linux":
+        pytest.skip("/dev/null of this system may sync")
+    AuditLog(tmp_path / "audit", clock=clock).close()
+    (tmp_path / "audit" / "2026-01-02.audit").unlink()
+    (tmp_path / "audit" / "2026-01-02.audit").symlink_to("/dev/null")
+    logs = []
+
+    def make(**options):
+        logs.append(AuditLog(tmp_path / "audit", clock=clock, **options))
+        return logs[-1]
+
+    yield make
+    for log in logs:
+        with pytest.raises(AuditFullError):  # at the end all policies sync
+            log.close()
+
+
+def test_always_returns_only_for_what_was_synced(log_on_a_disk_that_cannot_sync):
+    with pytest.raises(AuditFullError, match="Invalid argument"):
+        fill(log_on_a_disk_that_cannot_sync(fsync="always"), 1)
+
+
+def test_never_returns_before(log_on_a_disk_that_cannot_sync):
+    assert len(fill(log_on_a_disk_that_cannot_sync(fsync="never"), 2)) == 2
+
+
+def test_interval_returns_before_and_the_next_record_tells_what_went_wrong(log_on_a_disk_that_cannot_sync):
+    log = log_on_a_disk_that_cannot_sync(fsync="interval", interval=0.001)
+    fill(log, 1)
+    until = time.monotonic() + 10
+    while not log.full and time.monotonic() < until:
+        threading.Event().wait(0.001)
+    with pytest.raises(AuditFullError, match="Invalid argument"):
+        fill(log, 1)
+
+
+class Faulty(Anchor):
+    """An anchor on a disk with faults: it is written, and the disk says that it is not."""
+
+    faults = 0
+
+    def write(self, mark):
+        super().write(mark)
+        self.fail()
+
+    def write_both(self, mark):
+        self.fail()
+        super().write_both(mark)
+
+    def fail(self):
+        if self.faults:
+            self.faults -= 1
+            raise OSError(5, "Input/output error")
+
+
+class OnFaultyDisk(AuditLog):
+    anchoring = Faulty
+
+
+@pytest.mark.parametrize("faults", [1, 2, 3])
+def test_what_cannot_be_anchored_is_taken_back_at_once_or_before_the_next_record(tmp_path, faults):
+    with OnFaultyDisk(tmp_path / "audit", fsync="never") as log:
+        fill(log, 2)
+        log._anchor.faults = faults
+        with pytest.raises(AuditFullError, match="Input/output error"):
+            fill(log, 1)
+        if faults == 1:
+            assert verify(copy_of(log.folder)).records == 2
+        for _ in range(2):
+            if log._anchor.faults:
+                with pytest.raises(AuditFullError, match="Input/output error"):
+                    fill(log, 1)
+        assert fill(log, 1) == ["a-000000000003"]
+        assert verify(log.folder).intact
 
 
 # The command

@@ -6,7 +6,7 @@ import pytest
 
 from llorch_core.spec.behaviour import Behaviour, read_behaviour
 from llorch_core.spec.errors import SpecError
-from llorch_core.spec.suite import load_specs, suite_folder
+from llorch_core.spec.suite import AFTER, BEFORE, load_specs, suite_folder
 
 SCHEMAS = suite_folder() / "specs" / "schema"
 CARD = """\
@@ -100,7 +100,7 @@ def test_a_spec_that_says_nothing_of_its_data_is_refused_with_file_and_line(tmp_
 
 def test_every_rule_of_every_behaviour_needs_something_of_its_data():
     behaviours = [part for part in load_specs().parts() if isinstance(part, Behaviour)]
-    assert len(behaviours) == 7
+    assert len(behaviours) == len(BEFORE) + len(AFTER) >= 8
     for behaviour in behaviours:
         assert behaviour.needs.keys() == behaviour.rules.keys()
         assert all(behaviour.needs.values())

@@ -22,6 +22,7 @@ HOMES: dict[str, str] = {
     "server_api": "server_api.Api",
     "server_stream": "server_stream.Stream",
     "server_batch": "server_batch.Batching",
+    "server_audit": "server_audit.ServerAudit",
 }
 
 
