@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from copy import copy
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,20 @@ except ImportError as error:
     raise NotHereError(f"{error.name}, of the extra `serve`") from error
 
 
+_LEAVING: list[ExitStack] = []
+
+
+def _all_gone() -> None:
+    """Wait until every server that was stopped has ended."""
+    while _LEAVING:
+        _LEAVING.pop().close()
+
+
+Finalize(
+    None, _all_gone, exitpriority=10
+)  # at the end of any process, also of a forked one, which no atexit is
+
+
 class Live:
     """A server that runs, until it is stopped.
 
@@ -44,7 +59,9 @@ class Live:
         self.address = server.address
 
     def stop(self) -> None:
-        self._stack.close()
+        """Let it end. That takes a moment, which nobody waits for before the next one has started."""
+        self.server.stop()
+        _LEAVING.append(self._stack)
 
     def audited(self) -> list[dict[str, Any]]:
         """Return the events of the audit log, oldest first."""
@@ -89,6 +106,7 @@ class Served:
             )
             server = self.server(worker)
             stack.enter_context(running(server))
+            _all_gone()
             return Live(stack.pop_all(), server, audit, logged)
         raise AssertionError
 
