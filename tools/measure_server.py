@@ -117,7 +117,7 @@ async def _measure(given: dict[str, Any], how: dict[str, Any]) -> dict[str, Any]
     n_ctx = read_config(model).n_ctx
     if given["prompt"] + given["tokens"] > n_ctx:
         raise UsageError(
-            f"--prompt {given['prompt']} and --tokens {given['tokens']} do not fit (wanted: {n_ctx} together).\n"
+            f"--prompt {given['prompt']} and --tokens {given['tokens']} do not fit (wanted: {n_ctx}).\n"
             "Take less."
         )
     plan = bench.Plan(

@@ -98,7 +98,7 @@ async def one(server: Server, side: Side, prompt: list[int], tokens: int) -> tup
         ask(server.port, "POST", "/v1/completions", body, server.headers) as answer,
     ):
         if answer.status != 200:
-            raise WrongAnswerError(f"{side.name} answers {answer.status}: {(await answer.bytes())[:200]!r}")
+            raise WrongAnswerError(f"{side.name} answers {answer.status}: {(await answer.whole())[:200]!r}")
         async for _, data in answer.events():
             now, done = time.perf_counter(), data == "[DONE]"
             for choice in () if done else json.loads(data).get("choices", ()):

@@ -95,10 +95,10 @@ class Maker:
     def make(self) -> tuple[str, bytes]:
         """Return one input, and its kind."""
         ways = (
-            self.bytes,
+            self.noise,
             self.line,
             self.header,
-            self.json,
+            self.broken_json,
             self.values,
             self.values,
             self.mutated,
@@ -107,7 +107,7 @@ class Maker:
         way = self.random.choice(ways)
         return way.__name__, way()
 
-    def bytes(self) -> bytes:
+    def noise(self) -> bytes:
         """Any bytes at all."""
         return self.random.randbytes(self.random.choice((1, 10, 100, 1000, 70_000)))
 
@@ -132,7 +132,7 @@ class Maker:
         first, rest = whole.split(b"\r\n", 1)
         return first + b"\r\n" + extra.encode("latin-1", "replace") + b"\r\n" + rest
 
-    def json(self) -> bytes:
+    def broken_json(self) -> bytes:
         """A body that is JSON no more."""
         text = bytearray(json.dumps(RIGHT).encode())
         for _ in range(self.random.randint(1, 4)):
@@ -239,7 +239,7 @@ async def _answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
     try:
         answer = await read_head(joined)
         if answer.status >= 200 and answer.status not in (204, 304):
-            await answer.bytes()
+            await answer.whole()
         return str(answer.status)
     finally:
         task.cancel()
@@ -293,7 +293,7 @@ async def after(server: Server) -> list[str]:
     problems = [stuck] if (stuck := await server.idle()) else []
     async with ask(server.port, "POST", "/v1/completions", {"prompt": "a", "max_tokens": 2}) as answer:
         if answer.status != 200:
-            problems.append(f"afterwards it answers {answer.status}: {(await answer.bytes())[:200]!r}")
+            problems.append(f"afterwards it answers {answer.status}: {(await answer.whole())[:200]!r}")
     return problems
 
 

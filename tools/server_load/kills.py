@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .ledger import Followed, read_log
+from .ledger import Followed, job_of, read_log
 from .servers import SERVE, Server, llorch, settings, verify
 from .wire import BadAnswerError, ask
 
@@ -57,7 +57,7 @@ class Round:
             if answer.status != 200:
                 return
             if not stream:
-                self.shown.add((await answer.json())["id"])
+                self.shown.add(job_of(await answer.json()))
                 return
             async for event, data in answer.events():
                 followed.take(event, data)
@@ -93,7 +93,7 @@ async def kills(
     log = read_log(audit)
     says = [
         f"killed {count} times in the middle of {requests} requests: {asked} asked, {len(shown)} seen by "
-        f"a client, {log.accepted.total()} accepted in the audit log, {log.types['audit.recovered']} recoveries",
+        f"a client, {log.accepted.total()} accepted in the log, {log.types['audit.recovered']} recoveries",
         "after each restart the log verified, and no accepted request was missing"
         if not problems
         else f"{len(problems)} problems; the first: {problems[0]}",

@@ -14,6 +14,11 @@ ENDS = {"request.finished": "finished", "request.failed": "failed", "request.can
 SHOWN = 20  # examples of what went wrong
 
 
+def job_of(message: Mapping[str, Any]) -> str:
+    """Return the id of a completion as the audit log writes it."""
+    return str(message.get("id", "")).removeprefix("cmpl-")
+
+
 @dataclass
 class Followed:
     """The messages of one stream, from its first to its last.
@@ -44,7 +49,7 @@ class Followed:
             self._completion(json.loads(data))
 
     def _completion(self, message: Mapping[str, Any]) -> None:
-        self.id = self.id or message.get("id", "")
+        self.id = self.id or job_of(message)
         if error := message.get("error"):
             self.errors.append(str(error.get("code") or error.get("type") or "error"))
         for choice in message.get("choices", ()):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .figures import flatness, percentiles
-from .ledger import Followed, Ledger, read_log
+from .ledger import Followed, Ledger, job_of, read_log
 from .servers import SERVE, Server, llorch, settings, verify
 from .wire import BadAnswerError, ask
 
@@ -67,7 +67,7 @@ class Soak:
         async with self._ask("/v1/completions", self.body()) as answer:
             found = await answer.json()
             good = answer.status == 200 and found["choices"][0]["finish_reason"] in ("stop", "length")
-            self._count(answer.status, "finished" if good else "broken", found, found.get("id", ""))
+            self._count(answer.status, "finished" if good else "broken", found, job_of(found))
 
     async def leave(self) -> None:
         """Go away in the middle of a stream, or before it begins."""
@@ -77,7 +77,7 @@ class Soak:
         followed, left = Followed(path == "/execute"), self.random.randint(0, 8)
         async with self._ask(path, body | {"max_tokens": 200}) as answer:
             if answer.status != 200:
-                self._count(answer.status, "broken", await answer.bytes())
+                self._count(answer.status, "broken", await answer.whole())
                 return
             async for event, data in answer.events():
                 followed.take(event, data)
@@ -119,7 +119,7 @@ class Soak:
 
     async def _refused(self, body: bytes, statuses: Sequence[int]) -> None:
         async with self._ask("/v1/completions", body) as answer:
-            said = await answer.bytes()
+            said = await answer.whole()
             self._count(answer.status, "broken", said)
             if answer.status not in (*statuses, 429, 503):
                 self.ledger.tell(f"{answer.status} for {body[:40]!r} (wanted one of {statuses})")
@@ -136,7 +136,7 @@ class Soak:
         followed = Followed(path == "/execute", wanted=ends)
         async with self._ask(path, body) as answer:
             if answer.status != 200:
-                self._count(answer.status, "broken", await answer.bytes())
+                self._count(answer.status, "broken", await answer.whole())
                 return
             async for event, data in answer.events(pause):
                 followed.take(event, data)
@@ -186,7 +186,7 @@ class Soak:
                     async with ask(
                         self.server.port, "GET", "/metrics", headers=self.server.headers
                     ) as answer:
-                        await answer.bytes()
+                        await answer.whole()
             except (OSError, BadAnswerError, TimeoutError) as error:
                 self.ledger.tell(f"/health or /metrics: {error!r}")
             await asyncio.sleep(SAMPLE)
@@ -238,7 +238,8 @@ def report(
         f"/health answered within {1000 * waited.get('p99', 0):.0f} ms (p99)",
         "everything held" if not problems else f"{len(problems)} problems; the first: {problems[0]}",
     ]
-    about = {"counts": counts, "did": dict(run.did), "audit": {"accepted": log.accepted.total(), **ends}}
+    about: dict[str, Any] = {"counts": counts, "did": dict(run.did)}
+    about |= {"audit": {"accepted": log.accepted.total(), **ends}}
     about |= {"refused": log.refused, "memory": {**memory, "samples": run.memory}, "health_s": waited}
     return {"holds": not problems, "problems": problems[:50], "says": says, **about}
 

@@ -81,13 +81,13 @@ class Answer:
             while piece := await self.reader.read(most):
                 yield piece
 
-    async def bytes(self) -> bytes:
+    async def whole(self) -> bytes:
         """Return the whole body."""
         return b"".join([piece async for piece in self.pieces()])
 
     async def json(self) -> Any:
         """Return the body as what it says. Raises BadAnswerError."""
-        raw = await self.bytes()
+        raw = await self.whole()
         try:
             return json.loads(raw)
         except ValueError as error:
