@@ -20,6 +20,8 @@ VERBS = {
     "gate": "Say whether this may be merged, and why not.",
     "stubs": "List the tests of a repository that cannot fail.",
     "spec": "Show and check the specs.",
+    "audit": "Verify the audit log of a server.",
+    "serve": "Serve a GPT-2 over HTTP.",
     "quantize": "Write a model with smaller weights, and say what that loses.",
     "bench": "Time llorch, the peers that are installed, and what the machine allows.",
 }

@@ -98,6 +98,8 @@ class Forward:
     threads  that share the work
     """
 
+    rows_alone = True  # tokens that are read one of each sequence get the bits that each gets alone
+
     def __init__(self, weights: Weights, config: Config, packed: dict[str, Packed], threads: int) -> None:
         self.config, self.team = config, Team(threads)
         self.many = Many(self.team)

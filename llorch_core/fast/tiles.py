@@ -3,6 +3,9 @@
 NumPy has no such product, and loops that LLVM is left to vectorise reach a fifth of the memory's speed. A
 tile is two panels of 16 outputs for 1, 2, 4 or 8 rows: each vector of weights is read and decoded once, and
 multiplied with all of the rows. A vector has 16 float32, as in AVX-512; LLVM splits it elsewhere.
+
+An output is one sum in the order of the inputs, however many rows a tile has: a row has the bits that it
+has alone.
 """
 
 from __future__ import annotations
@@ -65,14 +68,12 @@ class _Tile:
         self.b, self.kind, self.rows = builder, kind, rows
         self.w, self.w_panel, self.s, self.s_panel, self.groups, self.turns, *xy = arguments
         self.x, self.x_row, self.y, self.y_row = xy
-        # Sums that do not wait for each other: an addition takes four cycles.
-        self.chains = max(1, 4 // rows)
         self.scaled = kind in ("int8", "int4")
 
     def emit(self) -> None:
         b, zero = self.b, ir.Constant(VECTOR, [0.0] * LANES)
         places = [(r, p) for r in range(self.rows) for p in range(PANELS)]
-        sums = {(*at, c): self.variable(zero) for at in places for c in range(self.chains)}
+        sums = {at: self.variable(zero) for at in places}
         totals = {at: self.variable(zero) for at in places}
         with cgutils.for_range(b, self.groups) as group:
             first = b.mul(group.index, self.turns)
@@ -80,19 +81,16 @@ class _Tile:
                 self.turn(b.add(first, turn.index), sums)
             scales = self.scales(group.index)
             for r, p in places:
-                part = b.load(sums[r, p, 0])
-                for c in range(1, self.chains):
-                    part = b.fadd(part, b.load(sums[r, p, c]))
+                part = b.load(sums[r, p])
                 total = b.load(totals[r, p])
                 added = fused(b, part, scales[p], total) if scales else b.fadd(total, part)
                 b.store(added, totals[r, p])
-                for c in range(self.chains):
-                    b.store(zero, sums[r, p, c])
+                b.store(zero, sums[r, p])
         for r, p in places:
             at = b.add(b.add(self.y, b.mul(self.y_row, LONG(r))), LONG(4 * LANES * p))
             store(b, b.load(totals[r, p]), at, 4)
 
-    def turn(self, i: ir.Value, sums: dict[tuple[int, int, int], ir.Value]) -> None:
+    def turn(self, i: ir.Value, sums: dict[tuple[int, int], ir.Value]) -> None:
         """Add the products of one turn: some blocks of 64 bytes of each panel, with every row."""
         b, blocks = self.b, UNROLLED[self.kind]
         each = WEIGHTS_IN_64_BYTES[self.kind] // LANES
@@ -113,7 +111,7 @@ class _Tile:
                     place = b.add(b.add(x, b.mul(self.x_row, LONG(r))), LONG(4 * k))
                     value = spread(b, load(b, place, FLOAT, 4), VECTOR)
                     for p in range(PANELS):
-                        total = sums[r, p, k % self.chains]
+                        total = sums[r, p]
                         b.store(fused(b, weights[p], value, b.load(total)), total)
 
     def scales(self, group: ir.Value) -> list[ir.Value]:

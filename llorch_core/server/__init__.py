@@ -1,1 +1,1 @@
-"""The engine over HTTP. Imports engine."""
+"""The engine over HTTP, and what it leaves behind: who asked what, when."""

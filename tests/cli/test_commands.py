@@ -35,6 +35,7 @@ def refused(*arguments, stdin=""):
     return ran.stderr
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(
     "command",
     [
@@ -70,6 +71,7 @@ def test_a_command_that_does_not_exist_is_refused():
     assert "No such command 'verifi'" in refused("verifi")
 
 
+@pytest.mark.untraced
 def test_verify_conforms_on_the_embedded_model_with_a_line_for_each_rule():
     ran = llorch("verify")
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -119,6 +121,7 @@ BROKEN = {  # what is done to the tensors of the file, and what the message must
 }
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("command", [["verify", "--model"], ["generate", "hello", "--model"]])
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_model_with_broken_tensors_is_refused_by_name(tiny_folder, command, kind):
@@ -219,6 +222,7 @@ def test_generate_refuses_input_that_is_no_text():
     assert b"not UTF-8 at byte 0" in ran.stderr
 
 
+@pytest.mark.untraced
 def test_a_terminal_gets_colour_and_no_color_takes_it_away(on_terminal):
     colours = on_terminal("verify", "--component", "argmax").stdout
     plain = on_terminal("verify", "--component", "argmax", NO_COLOR="1").stdout
@@ -281,6 +285,7 @@ def test_importing_the_command_line_imports_nothing_heavy():
     assert ran.stdout == "set()\n"
 
 
+@pytest.mark.untraced
 def test_prove_catches_the_mistakes_of_a_component_and_says_by_which_rule(tiny_folder):
     ran = llorch("prove", "--only", "top_p", "--model", tiny_folder(), "--jobs", 1)
     assert ran.returncode == 0, ran.stdout + ran.stderr

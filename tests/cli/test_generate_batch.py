@@ -98,6 +98,7 @@ def test_each_line_is_what_its_prompt_gets_alone_with_its_settings(tmp_path, cap
     assert "has all 4 lines: 0 were there, 4 were added" in capsys.readouterr().out
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("size", [1, 2, 5, 100])
 def test_the_batch_size_changes_no_line(size, tmp_path, prompts, whole):
     assert batch(prompts, tmp_path / "out", "--seed", SEED, "--batch-size", size) == 0
@@ -164,6 +165,7 @@ def test_killed_at_any_moment_and_run_again_it_gives_what_an_uninterrupted_run_g
     assert results(output) == whole
 
 
+@pytest.mark.untraced
 def test_a_torn_last_line_is_made_again_wherever_it_is_torn(tmp_path, prompts, whole):
     output = tmp_path / "out"
     batch(prompts, output, "--seed", SEED)
@@ -204,6 +206,7 @@ def refused(prompts, output, *options):
     return str(caught.value)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(
     "change",
     [

@@ -141,6 +141,7 @@ def test_a_mistake_that_no_element_shows_is_found_by_all_of_them_together():
     assert named(found) == ["mlp.erf_gelu"]
 
 
+@pytest.mark.untraced
 def test_what_cannot_be_told_is_said_with_how_much_it_would_take():
     found = look(engine("layer_norm.epsilon_of_llama", "bfloat16"), "bfloat16")
     said = [*found.notes, found.reason]

@@ -63,6 +63,7 @@ def with_twin_rows(oracle, rows):
 # An honest text
 
 
+@pytest.mark.untraced
 def test_what_pytorch_wrote_conforms_and_has_the_gaps_that_pytorch_has(shared_models):
     texts = 0
     for folder in sorted(shared_models.iterdir()):
@@ -84,6 +85,7 @@ def test_the_oracle_conforms_to_itself(oracle):
     assert "12 tokens, the smallest gap" in found.notes[0]
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_an_engine_that_rounds_is_never_wrong(precision):
     kind = {"float32": np.float32, "float16": np.float16}[precision]
@@ -98,6 +100,7 @@ def test_an_engine_that_rounds_is_never_wrong(precision):
 # Near-ties
 
 
+@pytest.mark.untraced
 def test_one_of_two_equal_tokens_is_a_near_tie_and_what_follows_is_still_compared(oracle):
     first = greedy(oracle, count=1)[0][0]
     twin = next(i for i in range(43) if i != first)

@@ -388,6 +388,7 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Lookup, "_pays", lambda self: True)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("speculate", [1, 2, 5, 16])
 @pytest.mark.parametrize("prompt", ["All: We know't, we know't.\n\nAll: We", "ROMEO:", "O, O, O, O, O,"])
 def test_drafts_that_are_looked_up_change_no_id(model, prompt, speculate, monkeypatch):

@@ -223,6 +223,7 @@ def test_the_sampler_spends_one_uniform_number_of_pcg64_on_each_token():
         assert sampler.choose(LOGS, []) == next(i for i, end in enumerate(ends) if u < end)
 
 
+@pytest.mark.untraced
 def test_draws_follow_the_probabilities():
     sampler = Sampler(Sampling(seed=3))
     counts = np.bincount([sampler.choose(LOGS, []) for _ in range(20_000)], minlength=4)

@@ -70,6 +70,24 @@ def test_sequences_of_unequal_lengths_are_read_together_as_alone():
             prompt.append(int(row.argmax()))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_token_gets_the_bits_that_it_gets_alone_whoever_is_read_beside_it(kind):
+    model, rng = load(None, "fast", kind), np.random.default_rng(8)
+    prompts = [rng.integers(0, model.config.n_vocab, n) for n in range(3, 3 + MOST_ROWS)]
+    tokens = [rng.integers(0, model.config.n_vocab, 1) for _ in prompts]
+
+    def together(count):
+        caches = [model.new_cache(40) for _ in prompts]
+        for prompt, cache in zip(prompts, caches, strict=True):
+            model.forward([prompt], [cache], "last")
+        starts = range(0, MOST_ROWS, count)
+        return np.concatenate([model.forward(tokens[i : i + count], caches[i : i + count]) for i in starts])
+
+    alone = together(1)
+    for count in (2, 3, 5, 8, 11, MOST_ROWS):
+        assert together(count).tobytes() == alone.tobytes(), f"{count} at a time"
+
+
 def test_more_sequences_than_a_step_has_rows_are_read_as_alone_and_shown_by_their_number():
     model, ids = load(None, "fast"), list(range(7, 7 + 2 * MOST_ROWS + 1))
 

@@ -50,6 +50,7 @@ def rewrite(path, old, new, count=1):
     path.write_text(text.replace(old, new, count))
 
 
+@pytest.mark.untraced
 def test_a_bundle_as_it_was_left_is_believed(bundle):
     trace, found = believe(bundle, load_specs(), allow_dirty=True)
     assert found == []
@@ -135,6 +136,7 @@ def test_something_not_run_is_not_hidden(copy):
     assert ("hidden", "verdicts.json") in found
 
 
+@pytest.mark.untraced
 def test_verdicts_junit_and_report_must_follow_from_the_evidence(copy):
     for name, old, new in (
         ("verdicts.json", '"passed"', '"proved"'),

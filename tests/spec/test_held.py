@@ -45,6 +45,7 @@ def test_specs_that_hold_leave_one_record_and_give_the_same_model_by_it(records,
     assert second.mistake_ids() == first.mistake_ids()
 
 
+@pytest.mark.untraced
 def test_a_false_spec_is_refused_beside_the_record_of_the_right_one_and_leaves_none(records, specs):
     load_specs(specs)
     make_false(specs)

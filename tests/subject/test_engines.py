@@ -305,6 +305,7 @@ def test_a_program_without_calls_is_never_asked_for_a_past(tiny_folder, program)
         subject.record([[1], [2]])
 
 
+@pytest.mark.untraced
 def test_a_program_that_hangs_is_stopped_with_all_that_it_started(tiny_folder, tmp_path, program, temporary):
     pids = tmp_path / "pids"
     text = f"""
@@ -414,6 +415,7 @@ def test_a_map_of_names_is_for_programs_and_dumps(tiny_folder, program):
 # A dump
 
 
+@pytest.mark.untraced
 def test_a_dump_of_the_standard_reading_is_an_engine(tiny_folder, tmp_path):
     folder = tiny_folder()
     subject = NumpyEngine(folder)
@@ -424,6 +426,7 @@ def test_a_dump_of_the_standard_reading_is_an_engine(tiny_folder, tmp_path):
     assert rules["gpt2.same_run_same_bits"] == "not run"
 
 
+@pytest.mark.untraced
 def test_a_dump_of_other_ids_is_not_run_by_name(tiny_folder, tmp_path):
     folder = tiny_folder()
     write_dump(tmp_path / "d.safetensors", NumpyEngine(folder).record([[1, 2]]), "ours", "float32")

@@ -42,6 +42,7 @@ def test_a_rule_catches_its_mistake_by_a_comparison(rule, mistake):
         assert not all(comparison.conforms for comparison in outcome.evidence)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("part", [f"{part}.{kind}" for part in PARTS for kind in ("weight", "bias")])
 def test_a_tensor_of_a_block_that_nobody_loads_is_named(part):
     class Forgetful(NumpyEngine):
@@ -54,6 +55,7 @@ def test_a_tensor_of_a_block_that_nobody_loads_is_named(part):
         assert f".{part} [0" in outcome.message
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("name", NAMES)
 def test_the_engine_itself_conforms_with_a_model_of_its_own(name, tiny_folder):
     folder = tiny_folder(tie_word_embeddings=False, shards=2, activation_function="relu")

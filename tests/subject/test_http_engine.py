@@ -85,6 +85,7 @@ def test_our_own_engine_behind_an_address_conforms(serve, tiny_folder):
     assert (found.verdict, len(found.tokens), got.finished, got.read) == ("conforms", 8, "length", 5)
 
 
+@pytest.mark.untraced
 def test_an_engine_with_a_mistake_behind_an_address_diverges_and_the_mistake_is_named(serve, tiny_folder):
     oracle = read_oracle(load_specs(), tiny_folder(n_layer=1))
     wrong = replace(oracle, mistake="embedding.position_restarts")

@@ -29,6 +29,7 @@ def test_a_rule_catches_the_mistake_that_it_claims_by_a_comparison(mistake, rule
     assert [c for outcome in failed for c in outcome.evidence if not c.conforms]
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("part", PARTS)
 def test_the_engine_passes_every_rule_of_a_part(part):
     outcomes = suite().run(Session(NumpyEngine()), f"@{part}.*")

@@ -49,6 +49,7 @@ def case(*mistakes, part="mistakes", precision="float32", **more):
 ERF, BIAS = "mlp.erf_gelu", "layer_norm.bias_left_out"
 
 
+@pytest.mark.untraced
 def test_a_mistake_is_broken_from_the_first_checkpoint_whose_equations_it_changes(judged):
     assert judged(case(ERF))["broken"][0][0] == (0, "h.0.mlp.act")
     assert judged(case("cache.past_forgotten"))["broken"][0][0] == (1, "h.0.attn.keys")

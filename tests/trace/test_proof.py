@@ -45,6 +45,7 @@ def entries(folder):
     return [entry for path in sorted(folder.rglob("*.jsonl")) for _, entry in proof.lines(path)]
 
 
+@pytest.mark.untraced
 def test_every_line_of_evidence_has_the_form_of_the_schema(bundle):
     schema = json.loads((suite_folder() / "specs/schema/evidence.schema.json").read_text())
     validator = jsonschema.Draft202012Validator(schema)
@@ -74,6 +75,7 @@ def test_evidence_read_again_is_what_was_written(bundle):
     assert found.manifest["features"] == ["features/components/layer_norm.feature"]
 
 
+@pytest.mark.untraced
 def test_a_comparison_that_fails_is_evidence_too(tmp_path):
     ran = llorch(
         "verify", "--engine", "spec:argmax.last_of_equals", "--component", "argmax", "-o", tmp_path / "p"
@@ -108,6 +110,7 @@ def told(folder):
     return kept
 
 
+@pytest.mark.untraced
 def test_three_processes_leave_the_evidence_that_one_leaves_in_the_same_order(tmp_path):
     one, three = tmp_path / "one", tmp_path / "three"
     outputs = []
@@ -123,6 +126,7 @@ def test_three_processes_leave_the_evidence_that_one_leaves_in_the_same_order(tm
     assert lines[0] == lines[1]
 
 
+@pytest.mark.untraced
 def test_an_engine_that_is_not_ours_is_made_anew_in_each_process(tmp_path):
     (tmp_path / "mine.py").write_text((suite_folder() / "examples" / "my_gpt2.py").read_text())
     arguments = ["verify", "--engine", "python:mine:MyGPT2", "--component", "qkv", "--json"]
@@ -209,6 +213,7 @@ def test_a_file_is_no_folder_for_a_proof(tmp_path):
     assert "is a file" in ran.stderr
 
 
+@pytest.mark.untraced
 def test_a_proof_that_is_made_again_holds_nothing_of_the_former(tmp_path):
     for component in ("argmax", "top_k"):
         assert llorch("verify", "-o", tmp_path / "p", "--component", component).returncode == 0

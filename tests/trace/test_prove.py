@@ -38,6 +38,7 @@ def test_a_mistake_that_a_comparison_of_its_own_rule_finds_is_caught(tiny_folder
     assert (trial.found.what, trial.found.got, trial.found.wanted) == ("argmax.out", 4, 1)
 
 
+@pytest.mark.untraced
 def test_a_mistake_that_only_another_rule_notices_is_a_defect(tiny_folder):
     subject = SpecEngine(load_specs(), tiny_folder(), "argmax.last_of_equals")
     trial = verdict(subject, "argmax.last_of_equals", "argmax.largest")

@@ -69,11 +69,13 @@ def kinds(trace, what):
     return {p["kind"] for p in trace["problems"] if p["what"] == what}
 
 
+@pytest.mark.untraced
 def test_a_trace_has_the_form_of_its_schema():
     schema = json.loads((suite_folder() / "specs/schema/trace.schema.json").read_text())
     jsonschema.validate(made(outcome(), outcome("not run", line=9), tried=trials()), schema)
 
 
+@pytest.mark.untraced
 def test_a_rule_is_proved_when_it_passed_compared_everything_and_its_mistakes_were_caught():
     assert rule(made(outcome(), tried=trials()))["status"] == "proved"
     untried = rule(made(outcome()))
@@ -92,12 +94,14 @@ def test_one_mistake_that_was_not_caught_is_enough():
     assert found["totals"]["caught"] == len(tried) - 1
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("status", ["failed", "error", "stub", "not run"])
 def test_what_the_scenarios_say_is_the_status_and_has_its_message(status):
     found = rule(made(outcome(status, message="why it is so"), tried=trials()))
     assert (found["status"], found["why"]) == (status, "why it is so")
 
 
+@pytest.mark.untraced
 def test_shapes_that_differ_are_elements_that_were_not_compared():
     wrong = compare("argmax.out", [1.0], [1.0, 2.0])
     found = made(outcome(evidence=[wrong], status="failed"))
@@ -120,6 +124,7 @@ def test_a_rule_whose_feature_or_steps_changed_is_stale(file):
     assert file in found["why"]
 
 
+@pytest.mark.untraced
 def test_another_feature_that_changed_makes_no_rule_stale():
     suite = {**origin.suite_files(), "features/components/mlp.feature": "another"}
     assert rule(made(outcome(), tried=trials(), suite=suite))["status"] == "proved"
@@ -152,6 +157,7 @@ def test_two_scenarios_with_one_title_are_named():
     assert kinds(made(outcome(line=3), outcome(line=7)), outcome(line=3).id) == set()
 
 
+@pytest.mark.untraced
 def test_problems_are_in_order_worst_first():
     found = made(outcome("failed"), outcome(rules=("argmax.no_such",), line=4))["problems"]
     order = [p["kind"] for p in found]
@@ -169,6 +175,7 @@ def test_elements_that_the_engine_showed_and_nobody_compared_count():
     assert uncompared(replace(found, outcomes=[outcome(evidence=[held, part])])) == {"0/h.0.mlp.act": 40}
 
 
+@pytest.mark.untraced
 def test_worst_errors_are_told_block_by_block():
     def of(layer, got):
         return compare(f"h.{layer}.mlp.act", [got], [0.0], 1.0, step=0)
@@ -183,6 +190,7 @@ def test_worst_errors_are_told_block_by_block():
 # Links that were lost
 
 
+@pytest.mark.untraced
 def test_a_rule_whose_last_scenario_a_commit_removed_names_the_commit(tmp_path):
     for part in ("features", "steps", "specs", "llorch_core"):
         shutil.copytree(
@@ -260,6 +268,7 @@ def test_what_runs_at_import_is_not_what_a_scenario_has_to_run():
         assert set(entry["imported"]) <= set(entry["statements"])
 
 
+@pytest.mark.untraced
 def test_a_line_leads_back_to_the_rules_that_ran_it(tmp_path):
     command = [
         sys.executable,
