@@ -209,48 +209,67 @@ def acceptable(found: str) -> bool:
 async def throw(port: int, raw: bytes) -> str:
     """Send bytes; returns the status of the first answer, "closed", "hung", or what is wrong."""
     reader, writer = await asyncio.open_connection(HOST, port, limit=LIMIT)
+    came = Came(reader, writer)
+    pouring = asyncio.create_task(came.pour())
     try:
         async with asyncio.timeout(PATIENCE):
-            return await _answered(reader, writer, raw)
+            with suppress(ConnectionError):
+                writer.write(raw)
+                await writer.drain()
+            return str(await _status(came.poured, raw.startswith(b"HEAD ")))
     except TimeoutError:
         return "hung"
-    except (ConnectionError, asyncio.IncompleteReadError):
-        return "closed"
     except BadAnswerError as error:
-        return "closed" if reader.at_eof() and "no status: b''" in str(error) else f"bad answer: {error}"
+        return "closed" if came.ended or not came.some else f"bad answer: {error}"
     finally:
+        pouring.cancel()
         writer.close()
         with suppress(OSError, TimeoutError):
             await asyncio.wait_for(writer.wait_closed(), 1)
 
 
-async def _answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, raw: bytes) -> str:
-    with suppress(ConnectionError):
-        writer.write(raw)
-        await writer.drain()
-    first = asyncio.ensure_future(reader.readexactly(1))
-    done, _ = await asyncio.wait({first}, timeout=QUIET)
-    if not done and writer.can_write_eof():
+@dataclass
+class Came:
+    """What comes on a connection.
+
+    some   whether anything came
+    ended  whether we said, after a quiet while, that nothing more will be sent: then an answer may be cut
+    """
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    some: bool = False
+    ended: bool = False
+    poured: asyncio.StreamReader = field(default_factory=lambda: asyncio.StreamReader(limit=LIMIT))
+
+    async def pour(self) -> None:
+        """Hand on what comes, until nothing does any more."""
         with suppress(OSError):
-            writer.write_eof()  # there is nothing more to wait for
-    byte = await first
-    joined = asyncio.StreamReader(limit=LIMIT)
-    task = asyncio.create_task(_pour(byte, reader, joined))
-    try:
-        answer = await read_head(joined)
-        if answer.status >= 200 and answer.status not in (204, 304):
-            await answer.whole()
-        return str(answer.status)
-    finally:
-        task.cancel()
+            while (piece := await self._piece()) != b"":
+                if piece is None:
+                    self.ended = True
+                    self.writer.write_eof()
+                else:
+                    self.some = True
+                    self.poured.feed_data(piece)
+        self.poured.feed_eof()
+
+    async def _piece(self) -> bytes | None:
+        """Return the next bytes, b"" at the end; None when it was quiet for the first time."""
+        try:
+            return await asyncio.wait_for(self.reader.read(1 << 16), None if self.ended else QUIET)
+        except TimeoutError:
+            return None
 
 
-async def _pour(byte: bytes, source: asyncio.StreamReader, into: asyncio.StreamReader) -> None:
-    into.feed_data(byte)
-    with suppress(ConnectionError):
-        while piece := await source.read(1 << 16):
-            into.feed_data(piece)
-    into.feed_eof()
+async def _status(reader: asyncio.StreamReader, head: bool) -> int:
+    """Return the status of an answer that was read to its end. head: it has no body."""
+    answer = await read_head(reader)
+    while answer.status == 100:  # "continue": the answer itself is still to come
+        answer = await read_head(reader)
+    if answer.status not in (101, 204, 304) and not head:
+        await answer.whole()
+    return answer.status
 
 
 async def fuzz(

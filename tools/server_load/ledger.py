@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-GOOD = frozenset({"finished", "failed", "cancelled", "refused", "left"})
+GOOD = frozenset({"finished", "failed", "cancelled", "refused", "left", "cut"})
 ENDS = {"request.finished": "finished", "request.failed": "failed", "request.cancelled": "cancelled"}
 SHOWN = 20  # examples of what went wrong
 
@@ -138,6 +138,16 @@ class Log:
     def missing(self, ids: Iterable[str]) -> list[str]:
         """Return the ids that were shown to a client and are not in the log."""
         return sorted(id for id in ids if not self.accepted[id])
+
+    def fewer(self, counts: Mapping[str, int]) -> list[str]:
+        """Return what clients saw more often than the log has it."""
+        has = {**self.ends, "refused": self.refused}
+        saw = {name: counts.get(name, 0) for name in ("finished", "failed", "cancelled", "refused")}
+        return [
+            f"clients saw {n} {name}, the log has {has.get(name, 0)}"
+            for name, n in saw.items()
+            if n > has.get(name, 0)
+        ]
 
     def problems(self, killed: bool = False) -> list[str]:
         """Return what does not add up. killed: the process was, so that an end may be missing."""

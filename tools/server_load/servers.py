@@ -70,7 +70,7 @@ class Server:
         found: Any = None
         for _ in range(int(patience * 10)):
             found = await self.health()
-            if found.get("running") == found.get("queued") == 0:
+            if found["running"] == found["waiting"] == 0:
                 return ""
             await asyncio.sleep(0.1)
         return f"after {patience:g} s /health says {found}"

@@ -103,9 +103,12 @@ class Soak:
         await self._stream("/v1/completions", body)
 
     async def oversized(self) -> None:
-        """Send what is larger than any limit."""
+        """Send what is larger than any limit. Who does not read it to its end may cut the connection."""
         body = json.dumps(self.body(prompt="x" * self.random.choice((200_000, 20_000_000)))).encode()
-        await self._refused(body, (400, 413))
+        try:
+            await self._refused(body, (400, 413))
+        except ConnectionError:
+            self.ledger.add("cut")
 
     async def malformed(self) -> None:
         """Send what is no request."""
@@ -224,7 +227,7 @@ def report(
     problems = [stuck] if stuck else []
     problems += [f"the server ended with {code} (wanted 0)"] if code else []
     problems += [f"the audit log does not verify: {said}"] if (said := verify(audit)) else []
-    problems += log.problems()
+    problems += log.problems() + log.fewer(run.ledger.counts)
     problems += [f"{id} was answered, and is not in the audit log" for id in log.missing(run.ledger.accepted)]
     problems += run.ledger.wrong
     if not memory["flat"]:

@@ -23,19 +23,19 @@ def about(report: Found) -> str:
     """Return machine, versions and command."""
     machine, asked = report["machine"], report["asked"]
     versions = ", ".join(f"{name} {found}" for name, found in report["versions"].items())
-    return "\n".join(
-        (
-            f"`{report['command']}`",
-            "",
-            f"- Machine: {machine['processor']}, {machine['cores']} cores, {machine['threads']} threads "
-            f"used, {machine['system']}; {' '.join(machine['flags'])}",
-            f"- Versions: Python {machine['python']}, {versions}",
+    lines = [
+        f"- Machine: {machine['processor']}, {machine['cores']} cores, {machine['threads']} threads used, "
+        f"{machine['system']}; {' '.join(machine['flags'])}",
+        f"- Versions: Python {machine['python']}, {versions}",
+    ]
+    if "side_by_side" in report:
+        lines += [
             f"- Asked: {asked['tokens']} tokens after a prompt of {asked['prompt']} ids, temperature 0, "
             f"streamed; {asked['rounds']} rounds, the servers in turn; medians, with least and most",
             "- A client asks again as soon as it has its answer. Each answer was checked for its number of "
             "tokens. The clients share the cores with the server that they ask",
-        )
-    )
+        ]
+    return "\n".join((f"`{report['command']}`", "", *lines))
 
 
 def rates(rows: Sequence[Found], sides: Sequence[str]) -> str:
