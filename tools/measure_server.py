@@ -57,8 +57,8 @@ SECTION = "measure_server"
 @click.option("--no-cost", is_flag=True, help="Leave out what auth, audit and metrics cost.")
 @click.option("--clients", default="1,4,16,64", show_default=True, help="Numbers of clients.")
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
-@click.option("--tokens", default=32, show_default=True, type=click.IntRange(2), help="Of each answer.")
-@click.option("--prompt", default=128, show_default=True, type=click.IntRange(2), help="Ids of each prompt.")
+@click.option("--tokens", default=64, show_default=True, type=click.IntRange(2), help="Of each answer.")
+@click.option("--prompt", default=64, show_default=True, type=click.IntRange(2), help="Ids of each prompt.")
 @click.option("--threads", type=click.IntRange(1), help="Of the peer; default: one for each core.")
 @click.option("--seed", default=0, show_default=True, help="Of prompts and behaviour.")
 @click.option("--soak", "soaked", type=float, metavar="SECONDS", help="Behave badly for so long.")
@@ -71,7 +71,9 @@ def main(json_file: Path | None, markdown: Path | None, **given: Any) -> None:
     """Measure llorch's server, or try to break it."""
     try:
         report = asyncio.run(_run(given))
-        report |= {"command": _command(), **_about(given)}
+        about = _about(given)
+        about["versions"] |= report.pop("versions", {})
+        report |= {"command": _command(), **about}
         if json_file:
             json_file.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         if markdown:
@@ -132,7 +134,8 @@ async def _measure(given: dict[str, Any], how: dict[str, Any]) -> dict[str, Any]
     gguf = None
     if not given["no_peer"]:
         try:
-            gguf, report["peer_version"] = peer.prepare(given["peer_python"], model, cache)
+            gguf, found = peer.prepare(given["peer_python"], model, cache)
+            report["versions"] = {bench.PEER.name: found}
         except peer.PeerMissingError as error:
             report["peer_missing"] = str(error)
     rows = await bench.side_by_side(plan, given["peer_python"], gguf, _tell)
@@ -146,7 +149,7 @@ def _about(given: dict[str, Any]) -> dict[str, Any]:
     machine = describe(given["threads"] or os.cpu_count() or 1)
     return {
         "machine": machine,
-        "versions": machine["versions"],
+        "versions": machine.pop("versions"),
         "asked": {name: given[name] for name in ("tokens", "prompt", "rounds", "clients", "seed")},
     }
 
