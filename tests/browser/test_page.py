@@ -152,7 +152,7 @@ def test_a_seed_that_is_drawn_gives_the_same_text_again(visit, server):
 
 def test_every_violation_is_told_and_its_field_marked(visit, server):
     page = visit(server)
-    fill(page, max_tokens=0, temperature=9)
+    fill(page, max_tokens=-1, temperature=9)
     page.locator("#write").click()
     told = page.locator("#trouble")
     told.wait_for()
@@ -318,6 +318,9 @@ def test_a_stream_may_be_cut_behind_every_byte(says, ends):
     for text in ("é", "語", " 🙂", "\n", "end"):
         stream += event(text, [(text, 0.5)], "stop" if text == "end" else None, ends)
     stream += DONE.replace(b"\n", ends.encode())
+    two_lines, no_space = b', "finish_reason"', b"data:{"
+    stream = stream.replace(two_lines, b"," + ends.encode() + b'data:  "finish_reason"')
+    stream = stream.replace(b"data: {", no_space, 2)
     page = says(200, b"")
     page.evaluate(
         """bytes => { window.fetch = async () => new Response(new ReadableStream({
@@ -347,12 +350,21 @@ def test_tokens_are_seen_before_the_stream_ends_and_stop_stops_it(says):
 
 
 def test_shades_are_those_of_the_legend(says):
-    given = {"a": 0.5, "b": 0.49, "c": 0.2, "d": 0.05, "e": 0.01, "f": 0.009}
+    given = {
+        "a": 0.501,
+        "b": 0.499,
+        "c": 0.201,
+        "d": 0.199,
+        "e": 0.0501,
+        "f": 0.0499,
+        "g": 0.0101,
+        "h": 0.0099,
+    }
     stream = b"".join(event(token, [(token, p)]) for token, p in given.items())
     page = says(200, stream + event("", finish="length") + DONE)
     page.locator("#write").click()
     ended(page)
-    assert page.eval_on_selector_all(".token", "all => all.map(e => e.dataset.p)") == [*"011234"]
+    assert page.eval_on_selector_all(".token", "all => all.map(e => e.dataset.p)") == [*"01122334"]
 
 
 def test_tokens_that_are_a_character_only_together_are_shown_together(says):

@@ -70,8 +70,13 @@ class Tensor(ctypes.Structure):
         return np.array(np.ndarray(sizes, dtype, raw, strides=strides), order="C")
 
 
-def write_gguf(folder, path, kind):
-    """Write the model as GGUF, without a vocabulary: it is only ever given ids."""
+def no_vocabulary(writer, n_vocab):
+    """Say that there is none: such a model is only ever given ids."""
+    writer.add_tokenizer_model("none")
+
+
+def write_gguf(folder, path, kind, vocabulary=no_vocabulary):
+    """Write the model as GGUF, with what `vocabulary` writes for the tokens."""
     config = json.loads((folder / "config.json").read_text())
     writer = gguf.GGUFWriter(path, "gpt2")
     writer.add_context_length(config.get("n_ctx", config["n_positions"]))
@@ -80,7 +85,7 @@ def write_gguf(folder, path, kind):
     writer.add_feed_forward_length(config.get("n_inner") or 4 * config["n_embd"])
     writer.add_head_count(config["n_head"])
     writer.add_layer_norm_eps(config["layer_norm_epsilon"])
-    writer.add_tokenizer_model("none")
+    vocabulary(writer, config["vocab_size"])
     writer.add_vocab_size(config["vocab_size"])
     for file in sorted(folder.glob("*.safetensors")):
         if not file.name.startswith("model"):
