@@ -64,7 +64,7 @@ def make_app(worker: Worker) -> ASGIApp:
 
 
 class Addresses:
-    """What is done at each address."""
+    """What is done at each address. Spec: server_api, server_stream."""
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
@@ -72,7 +72,7 @@ class Addresses:
     # Work
 
     async def completions(self, request: Request) -> Response:
-        """Continue prompts, as OpenAI's legacy completions do. Spec: server_api."""
+        """Continue prompts, as OpenAI's legacy completions do."""
         body = await self._body(request, "CompletionRequest")
         ask = read_ask(body, self.worker.model)
         job = self._accept(request, ask, secrets.token_hex(12), body)
@@ -105,7 +105,7 @@ class Addresses:
             yield part
 
     async def execute(self, request: Request) -> Response:
-        """Run one job of the worker's own protocol. Spec: server_stream."""
+        """Run one job of the worker's own protocol."""
         body = await self._body(request, "Job")
         id = body.pop("job_id")
         ask = read_ask({**body, "stream": True}, self.worker.model)

@@ -23,7 +23,7 @@ def event(name: str, body: dict[str, Any]) -> bytes:
 
 
 async def stream(job: Job) -> AsyncIterator[bytes]:
-    """Yield the events of a job with one prompt and one continuation."""
+    """Yield the events of a job with one prompt and one continuation. Spec: server_stream."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     model = job.worker.model.folder.name
     yield event("started", {"job_id": job.id, "model": model, "started_at": now, "seed": job.ask.seed})

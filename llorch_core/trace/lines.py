@@ -12,7 +12,9 @@ from typing import Any
 from llorch_core.trace.session import Outcome
 
 PACKAGE = Path(__file__).parents[1]
-ENGINE = PACKAGE / "engine"
+ROOMS = (PACKAGE / "engine", PACKAGE / "server")  # whose lines scenarios answer for
+
+FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
 
 Ran = dict[str, dict[str, list[int]]]
 """Lines by the context that ran them: context, file, lines."""
@@ -26,7 +28,7 @@ class Lines:
 
         # What `coverage` calls ctrace is the only tracer that can tell contexts apart on every Python.
         self._coverage = coverage.Coverage(
-            data_file=None, config_file=False, branch=False, source=[str(ENGINE)], messages=False
+            data_file=None, config_file=False, branch=False, source=[*map(str, ROOMS)], messages=False
         )
         self._coverage.set_option("run:core", "ctrace")
         self._coverage.set_option("run:disable_warnings", ["no-data-collected", "module-not-measured"])
@@ -78,14 +80,18 @@ def lines_of(ran: Ran, id: str, shared: Sequence[str]) -> dict[str, list[int]]:
     return merge([{"": ran.get(context, {})} for context in (id, *shared)]).get("", {})
 
 
+def _files() -> list[Path]:
+    return [path for room in ROOMS for path in sorted(room.glob("*.py"))]
+
+
 @cache
 def named_code() -> Mapping[str, Mapping[str, frozenset[int]]]:
-    """Return for each component the lines of the engine whose docstring says `Spec: component`."""
+    """Return for each component the lines of engine and server whose docstring says `Spec: component`."""
     found: dict[str, dict[str, frozenset[int]]] = {}
-    for path in sorted(ENGINE.glob("*.py")):
+    for path in _files():
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
-            if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            if not isinstance(node, ast.Module | ast.ClassDef | FUNCTION):
                 continue
             said = re.search(r"\bSpec: ([a-z_0-9, ]+)\.", ast.get_docstring(node) or "")
             for component in said[1].split(", ") if said else ():
@@ -97,9 +103,9 @@ def named_code() -> Mapping[str, Mapping[str, frozenset[int]]]:
 
 def inside_functions(part: ast.stmt, of: ast.AST) -> set[int]:
     """Return the lines of a part that run when something is called, and not when it is imported."""
-    if isinstance(of, ast.FunctionDef):
+    if isinstance(of, FUNCTION):
         return set(range(part.lineno, (part.end_lineno or part.lineno) + 1))
-    functions = [node for node in ast.walk(part) if isinstance(node, ast.FunctionDef)]
+    functions = [node for node in ast.walk(part) if isinstance(node, FUNCTION)]
     return {line for f in functions for inner in f.body for line in inside_functions(inner, f)}
 
 
@@ -117,12 +123,12 @@ def mark_idle(outcomes: Sequence[Outcome], ran: Ran) -> None:
 
 
 def statements() -> dict[str, dict[str, Any]]:
-    """Return the statements of each file of the engine, and which of them run when it is imported."""
+    """Return the statements of each file of engine and server, and which of them run when it is imported."""
     import coverage
 
     reader = coverage.Coverage(data_file=None, config_file=False)
     found = {}
-    for path in sorted(ENGINE.glob("*.py")):
+    for path in _files():
         tree = ast.parse(path.read_text(encoding="utf-8"))
         _, lines, _, _, _ = reader.analysis2(str(path))
         called = {line for part in tree.body for line in inside_functions(part, tree)}
