@@ -6,7 +6,7 @@ import math
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -15,6 +15,7 @@ from llorch_core.engine.errors import UsageError
 
 SHOWN = 60  # characters of a value, at most, that an error repeats
 MAX_MS = 2**53 - 1  # the largest integer that every JSON reader keeps
+UNKNOWN_TOKENS = 64  # so many are taken to have cost nothing: one short prompt on a cold machine says little
 HALF_LIFE_TOKENS = 4096  # what was measured so many tokens ago counts half
 HALF_LIFE_SECONDS = 60.0  # an estimate that nothing confirms fades: or a slow minute refuses prompts for ever
 
@@ -58,9 +59,9 @@ class Deadline:
 
 
 def read_deadline(
-    header: str | None,
+    header: str | Sequence[str] | None,
     body_ms: Any,
-    query_ms: str | None,
+    query_ms: str | Sequence[str] | None,
     *,
     default_ms: int,
     maximum_ms: int,
@@ -71,26 +72,24 @@ def read_deadline(
 
     header         X-Deadline: an instant in RFC 3339, such as 2026-05-04T12:30:00.5+02:00
     body_ms        deadline_ms of the body, as JSON has it: milliseconds from now, 1 or more
-    query_ms       deadline_ms of the query, as text
+    query_ms       deadline_ms of the query, as text; it and the header may be there more than once
     now_wall       seconds since 1970, as time.time, when the request came
     now_monotonic  seconds of time.monotonic at the same moment
 
     An instant that is past is no error: the deadline has expired. Raises DeadlineError with all that is
     malformed, also beside one that is right.
     """
+    told: list[tuple[str, Any, Callable[[Any], float]]] = [
+        *(("X-Deadline", text, lambda text: _instant(text) - now_wall) for text in _each(header)),
+        *(("body", value, _from_json) for value in [body_ms] if value is not None),
+        *(("query", text, _from_query) for text in _each(query_ms)),
+    ]
     given, reasons = [], []
-    for source, value, read in (
-        ("X-Deadline", header, lambda text: _instant(text) - now_wall),
-        ("body", body_ms, _from_json),
-        ("query", query_ms, _from_query),
-    ):
-        if value is None:
-            continue
+    for source, value, read in told:
         try:
             given.append((read(value), source))
         except ValueError as error:
-            name = source if source == "X-Deadline" else "deadline_ms"
-            reasons.append((name, *error.args))
+            reasons.append((source if source == "X-Deadline" else "deadline_ms", *error.args))
     if reasons:
         raise DeadlineError(*reasons)
     seconds, source = min(given, default=(default_ms / 1000, "default"))
@@ -106,11 +105,12 @@ class PrefillSpeed:
     now  seconds of a monotonic clock
 
     It is the mean of what was measured, of each token alike, so that the cost of a call does not make a
-    short prompt count for a slow machine. Before anything is measured every prompt takes no time.
+    short prompt count for a slow machine. It errs on the side of too little, since a prompt that is refused
+    for nothing is worse than one that is read for nothing: before anything is measured it is 0.
     """
 
     now: Callable[[], float] = time.monotonic
-    _tokens: float = 0.0
+    _tokens: float = UNKNOWN_TOKENS
     _seconds: float = 0.0
     _at: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
@@ -126,14 +126,16 @@ class PrefillSpeed:
     def seconds_for(self, tokens: int) -> float:
         """Return the seconds that a prompt of so many tokens will take."""
         with self._lock:
-            if not self._tokens:
-                return 0.0
             fade = math.exp2(-max(0.0, self.now() - self._at) / HALF_LIFE_SECONDS)
             return tokens * fade * self._seconds / self._tokens
 
     def enough(self, deadline: Deadline, tokens: int) -> bool:
         """Return whether a prompt of so many tokens can be read before the deadline."""
         return deadline.remaining() >= self.seconds_for(tokens)
+
+
+def _each(texts: str | Sequence[str] | None) -> Sequence[str]:
+    return [texts] if isinstance(texts, str) else texts or []
 
 
 def _instant(text: str) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import sys
 import threading
 import time
@@ -157,10 +156,19 @@ class Metrics:
         try:
             pages = int(Path("/proc/self/statm").read_text().split()[1])
         except (OSError, ValueError, IndexError):
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            return peak if sys.platform == "darwin" else peak * 1024
+            return peak_bytes()
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     def render(self) -> tuple[bytes, str]:
         """Return the text that Prometheus reads, and its media type."""
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
+
+
+def peak_bytes() -> int:
+    """Return the most memory that this process has had resident; 0 where the system does not tell."""
+    try:
+        import resource  # of Unix
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

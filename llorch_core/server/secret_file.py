@@ -18,11 +18,16 @@ def read_secret(path: Path) -> str:
     UTF-8, and where others could put another file in its place: through a link of theirs, or in a folder
     that they can write.
     """
+    if not hasattr(os, "geteuid"):
+        raise UsageError(
+            f"who may read {path} cannot be told on this system (wanted Unix).\n"
+            "Give the tokens in LLORCH_API_TOKENS instead."
+        )
     try:
         for place in (path.absolute(), Path(os.path.realpath(path))):
             _check_place(place)
         # what is checked is what is read: the open file, not whatever has its name by then
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not block us
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe must not block us
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.\nName a file of your own.") from None
     with os.fdopen(descriptor, "rb") as file:

@@ -9,12 +9,11 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-import structlog
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llorch_core.engine.errors import UsageError
-from llorch_core.server.logs import Forward, configure, correlation_id
+from llorch_core.server.logs import Forward, configure, correlation_id, following
 from llorch_core.server.redact import redact, redact_all, visible
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJtZSJ9.c2lnbmF0dXJlLW9mLWl0"
@@ -73,7 +72,7 @@ def test_an_event_without_a_request_says_so():
 def test_a_bound_correlation_id_is_told_with_every_event():
     def tell(log):
         log.bind(correlation_id="bound").info("a")
-        with structlog.contextvars.bound_contextvars(correlation_id="of the task"):
+        with following("of the task"):
             log.info("b")
         log.info("c")
 

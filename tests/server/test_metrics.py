@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import resource
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
-from llorch_core.server.metrics import OUTCOMES, Metrics
+from llorch_core.server.metrics import OUTCOMES, Metrics, peak_bytes
 
 
 def read(metrics: Metrics) -> dict[str, float]:
@@ -125,9 +125,12 @@ def read_hits(metrics: Metrics) -> tuple[float, float]:
 
 def test_memory_is_that_of_this_process():
     got = read(Metrics())["llorch_process_resident_memory_bytes"]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    assert peak / 20 < got <= peak + 2**24
+    with Path("/proc/self/status").open() as status:
+        told = dict(line.split(":", 1) for line in status)
+    resident, peak = (1024 * int(told[name].split()[0]) for name in ("VmRSS", "VmHWM"))
+    assert got == pytest.approx(resident, rel=0.1)
     assert got % os.sysconf("SC_PAGE_SIZE") == 0
+    assert peak_bytes() == pytest.approx(peak, rel=0.1)
 
 
 def test_uptime_is_since_the_server_was_made():
