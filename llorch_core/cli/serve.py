@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -140,7 +141,7 @@ def command(
     from llorch_core.fast.choose import load
     from llorch_core.server.audit import AuditLog
     from llorch_core.server.auth import Tokens, check_bind
-    from llorch_core.server.logs import configure
+    from llorch_core.server.logs import Forward, configure
     from llorch_core.server.settings import Settings
     from llorch_core.server.worker import Worker
 
@@ -159,6 +160,7 @@ def command(
     check_bind(host, tokens)
     as_json = log == "json" or (log == "auto" and not sys.stderr.isatty())
     logger = configure(sys.stderr, log_level, as_json)
+    logging.getLogger("uvicorn").addHandler(Forward(logger))
     chosen = load(model, _backend(backend), precision)
     known = known_answer(chosen, precision)
     kept = AuditLog(audit, fsync=audit_fsync, on_full=audit_on_full) if audit else None

@@ -81,8 +81,8 @@ class Addresses:
         if ask.stream:
             return Events(self._stream(job, completion), gone)
         await unless_gone(request.receive, gone, self._collect(job, completion))
-        if job.failure:
-            raise job.refusal()
+        if job.failure:  # which the job has noted already
+            return refusal(job.refusal())
         return Json(completion.whole())
 
     async def _collect(self, job: Job, completion: Completion) -> None:
@@ -224,9 +224,9 @@ class Addresses:
         settings = self.worker.settings
         try:
             return read_deadline(
-                request.headers.get("x-deadline"),
+                request.headers.getlist("x-deadline"),
                 body.get("deadline_ms"),
-                request.query_params.get("deadline_ms"),
+                request.query_params.getlist("deadline_ms"),
                 default_ms=settings.default_deadline_ms,
                 maximum_ms=settings.max_deadline_ms,
                 now_wall=time.time(),

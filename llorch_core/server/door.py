@@ -8,13 +8,18 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from llorch_core.server.auth import LOOPBACK
 from llorch_core.server.contract import OPEN
-from llorch_core.server.logs import correlation_id
+from llorch_core.server.logs import correlation_id, following
 from llorch_core.server.refusal import refuse
 from llorch_core.server.who import Who
 from llorch_core.server.wire import refusal
 from llorch_core.server.worker import Worker
 
+OTHER_HOST = (
+    "the Host header names another machine, and without a bearer token only this one may ask; "
+    "address the server as 127.0.0.1 or localhost"
+)
 FREE = (*OPEN, "/")  # the page asks a person for the token
 
 
@@ -45,15 +50,23 @@ class Door:
         name = worker.tokens.check(header) if worker.tokens.enabled else ""
         who = Who(name or "", worker.tokens.fingerprint(name) if name else None, correlation, client)
         scope["who"] = who
-        try:
-            if name is None and scope["path"] not in FREE:
-                await self._turn_away(scope, receive, named, header is None)
-            else:
-                await self._app(scope, receive, named)
-        finally:
-            fields: dict[str, Any] = {"method": scope["method"], "status": status}
-            fields |= {"ms": round(1000 * (time.monotonic() - started), 1), "token": who.fingerprint}
-            worker.log.info("http", correlation_id=correlation, path=scope["path"], **fields)
+        with following(correlation):
+            try:
+                if not worker.tokens.enabled and not self._meant_for_us(headers.get("host", "")):
+                    await refusal(refuse(421, "other_host", OTHER_HOST))(scope, receive, named)
+                elif name is None and scope["path"] not in FREE:
+                    await self._turn_away(scope, receive, named, header is None)
+                else:
+                    await self._app(scope, receive, named)
+            finally:
+                fields: dict[str, Any] = {"method": scope["method"], "status": status}
+                fields |= {"ms": round(1000 * (time.monotonic() - started), 1), "token": who.fingerprint}
+                worker.log.info("http", path=scope["path"], **fields)
+
+    def _meant_for_us(self, host: str) -> bool:
+        """Whether a Host header names this machine."""
+        name, _, port = host.rpartition(":")
+        return (name if port.isdigit() else host).lower() in LOOPBACK
 
     async def _turn_away(self, scope: Scope, receive: Receive, send: Send, missing: bool) -> None:
         worker, who = self._worker, scope["who"]

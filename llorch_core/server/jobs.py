@@ -108,6 +108,8 @@ class Job:
             worker.note("request.failed", code=CODES[str(reason)], **made)
         else:
             worker.note("request.finished", finish_reason=reason, **made)
+        if reason == FAILED and self.failure:
+            worker.log.error("engine.failed", job_id=self.id, why=self.failure.why)
         worker.log.info("request.over", job_id=self.id, reason=reason, tokens=self.run.tokens_out)
 
 
