@@ -222,6 +222,7 @@ class Addresses:
 
     def _deadline(self, request: Request, body: dict[str, Any]) -> Deadline:
         settings = self.worker.settings
+        wall, monotonic = request.scope["came"]
         try:
             return read_deadline(
                 request.headers.getlist("x-deadline"),
@@ -229,8 +230,8 @@ class Addresses:
                 request.query_params.getlist("deadline_ms"),
                 default_ms=settings.default_deadline_ms,
                 maximum_ms=settings.max_deadline_ms,
-                now_wall=time.time(),
-                now_monotonic=time.monotonic(),
+                now_wall=wall,
+                now_monotonic=monotonic,
             )
         except DeadlineError as error:
             raise invalid(*(Violation(*reason) for reason in error.reasons)) from error

@@ -111,7 +111,7 @@ def fingerprint(token: str) -> str:
 
 
 def check_bind(host: str, tokens: Tokens) -> None:
-    """Raise UsageError where a server without a token would listen to other machines.
+    """Raise UsageError where a server without a token would listen to other machines. Spec: server_auth.
 
     host  the address to listen on. 127.0.0.1, ::1, [::1] and localhost need no token; every other one
           does, also those that mean this machine, such as 127.0.0.2

@@ -77,7 +77,7 @@ def read_deadline(
     now_monotonic  seconds of time.monotonic at the same moment
 
     An instant that is past is no error: the deadline has expired. Raises DeadlineError with all that is
-    malformed, also beside one that is right.
+    malformed, also beside one that is right. Spec: server_deadline.
     """
     told: list[tuple[str, Any, Callable[[Any], float]]] = [
         *(("X-Deadline", text, lambda text: _instant(text) - now_wall) for text in _each(header)),

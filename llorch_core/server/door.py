@@ -20,11 +20,17 @@ OTHER_HOST = (
     "the Host header names another machine, and without a bearer token only this one may ask; "
     "address the server as 127.0.0.1 or localhost"
 )
+MOST_OF_HEADERS = 2**14  # bytes of all headers of a request
+TOO_LONG = f"the headers have more than {MOST_OF_HEADERS:,} bytes; leave out what the server does not read"
 FREE = (*OPEN, "/")  # the page asks a person for the token
 
 
 class Door:
-    """The outermost part of the application; sets `scope["who"]` for what is behind it. Spec: server_auth."""
+    """The outermost part of the application. Spec: server_auth.
+
+    For what is behind it, it sets `scope["who"]`, and `scope["came"]`: when the request came, as time.time
+    and as time.monotonic.
+    """
 
     def __init__(self, app: ASGIApp, worker: Worker) -> None:
         self._app, self._worker = app, worker
@@ -33,7 +39,8 @@ class Door:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, worker = time.monotonic(), self._worker
+        came, worker = (time.time(), time.monotonic()), self._worker
+        scope["came"] = came
         headers = Headers(scope=scope)
         correlation = correlation_id(headers.get("x-correlation-id"), headers.get("x-request-id"))
         client = scope["client"][0] if scope.get("client") else ""
@@ -46,13 +53,16 @@ class Door:
                 MutableHeaders(scope=message)["X-Correlation-Id"] = correlation
             await send(message)
 
-        header = headers.get("authorization")
+        sent = headers.getlist("authorization")
+        header = ", ".join(sent) if sent else None  # of two, nobody could say which one counts: neither does
         name = worker.tokens.check(header) if worker.tokens.enabled else ""
         who = Who(name or "", worker.tokens.fingerprint(name) if name else None, correlation, client)
         scope["who"] = who
         with following(correlation):
             try:
-                if not worker.tokens.enabled and not self._meant_for_us(headers.get("host", "")):
+                if sum(len(field) + len(value) for field, value in scope["headers"]) > MOST_OF_HEADERS:
+                    await refusal(refuse(431, "headers_too_large", TOO_LONG))(scope, receive, named)
+                elif not worker.tokens.enabled and not self._meant_for_us(headers.get("host", "")):
                     await refusal(refuse(421, "other_host", OTHER_HOST))(scope, receive, named)
                 elif name is None and scope["path"] not in FREE:
                     await self._turn_away(scope, receive, named, header is None)
@@ -60,7 +70,7 @@ class Door:
                     await self._app(scope, receive, named)
             finally:
                 fields: dict[str, Any] = {"method": scope["method"], "status": status}
-                fields |= {"ms": round(1000 * (time.monotonic() - started), 1), "token": who.fingerprint}
+                fields |= {"ms": round(1000 * (time.monotonic() - came[1]), 1), "token": who.fingerprint}
                 worker.log.info("http", path=scope["path"], **fields)
 
     def _meant_for_us(self, host: str) -> bool:

@@ -18,11 +18,11 @@ from starlette.types import ASGIApp
 
 from llorch_core.engine.errors import UsageError
 from llorch_core.server.app import make_app
+from llorch_core.server.door import MOST_OF_HEADERS
 from llorch_core.server.jobs import all_over
 from llorch_core.server.self_check import Known, SelfCheckError, check, digest_of_weights
 from llorch_core.server.worker import DRAINING, HEALTHY, UNHEALTHY, Worker
 
-MOST_OF_A_HEADER = 2**14  # bytes of all headers of a request
 SECONDS_OF_SILENCE = 30  # that a client may leave what was sent to it unread
 LAST_WORDS = 5.0  # seconds that work which was stopped has to say so
 TRIES, WAIT = 4, 0.5  # of the ready callback, and seconds before the second try, doubled for each further one
@@ -68,7 +68,7 @@ class Server:
             log_config=None,
             access_log=False,
             server_header=False,
-            h11_max_incomplete_event_size=MOST_OF_A_HEADER,
+            h11_max_incomplete_event_size=2 * MOST_OF_HEADERS,
             timeout_keep_alive=30,
             timeout_graceful_shutdown=int(LAST_WORDS),
         )

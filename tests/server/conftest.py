@@ -42,6 +42,14 @@ def served():
         yield Served(stack)
 
 
+@pytest.fixture(scope="session")
+def guarded():
+    """A server that asks for a bearer token, and knows two."""
+    with ExitStack() as stack:
+        tokens = "first:correct-horse-battery,second:staple-staple-staple"
+        yield Served(stack, environment={"LLORCH_API_TOKENS": tokens})
+
+
 @pytest.fixture
 def serve():
     """serve(**settings) -> a server of a test's own; it is stopped when the test has ended."""
