@@ -133,6 +133,10 @@ class Server:
         with suppress(RuntimeError):  # the loop is closed: it has ended
             self._loop.call_soon_threadsafe(self._stop)
 
+    def reload(self) -> None:
+        """Read the tokens again, as SIGHUP does; the log says how it went. May be called from any thread."""
+        self._loop.call_soon_threadsafe(self._reload)
+
     def _stop(self) -> None:
         if self._stopping:  # asked twice: at once
             self._listener.force_exit = self._listener.should_exit = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from http.client import HTTPConnection, HTTPResponse
 from typing import Any
@@ -81,3 +82,20 @@ def _ask(
     raw = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     connection.request(method, path, raw, dict(headers or {}))
     return connection
+
+
+def call_slowly(address: str, path: str, body: Any, seconds: float) -> Answer:
+    """Ask a server, with the last byte that long after all others, and return its whole answer."""
+    parts, raw = urlsplit(address), json.dumps(body).encode()
+    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=SECONDS)
+    try:
+        connection.putrequest("POST", path)
+        connection.putheader("Content-Length", str(len(raw)))
+        connection.endheaders()
+        connection.send(raw[:-1])
+        time.sleep(seconds)
+        connection.send(raw[-1:])
+        response = connection.getresponse()
+        return Answer(response, response.read())
+    finally:
+        connection.close()

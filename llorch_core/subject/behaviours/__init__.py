@@ -23,6 +23,8 @@ HOMES: dict[str, str] = {
     "server_stream": "server_stream.Stream",
     "server_batch": "server_batch.Batching",
     "server_audit": "server_audit.ServerAudit",
+    "server_auth": "server_auth.Auth",
+    "server_deadline": "server_deadline.Deadlines",
 }
 
 
