@@ -202,7 +202,8 @@ class Addresses:
         )
 
     async def broken(self, request: Request, error: Exception) -> Response:
-        """Answer where the server itself is at fault. Starlette raises the error again, and it is logged."""
+        """Answer where the server itself is at fault. Starlette raises the error again: the door logs it."""
+        self.worker.metrics.refused("internal")
         return refusal(refuse(500, "internal", "the server made a mistake; it is in its log"))
 
     # Steps that all work has

@@ -104,13 +104,15 @@ class Server:
                 weights_sha256=worker.weights_sha256,
                 address=self.address,
             )
-            worker.status = HEALTHY if worker.status != DRAINING else DRAINING
-            why = "callback"
-            if self._callback:
-                await asyncio.to_thread(self._call, self._callback)
-            worker.log.info("ready", address=self.address, model=worker.model.folder.name)
-            self.on_ready()
+            if not self._stopping:
+                worker.status = HEALTHY
+                if self._callback:
+                    why = "callback"
+                    await asyncio.to_thread(self._call, self._callback)
             why = "stop"
+            if not self._stopping:
+                worker.log.info("ready", address=self.address, model=worker.model.folder.name)
+                self.on_ready()
             await listening
         except BaseException:
             worker.status = UNHEALTHY
@@ -121,7 +123,7 @@ class Server:
             for number in handled:
                 self._loop.remove_signal_handler(number)
             await asyncio.to_thread(worker.batch.close)
-            code = 0 if why == "stop" and self._clean else 1
+            code = 2 if why == "callback" else int(why != "stop" or not self._clean)
             worker.note("server.stopped", reason=why, exit_code=code)
             worker.log.info("stopped", reason=why, exit_code=code)
             if worker.audit:
