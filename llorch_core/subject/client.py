@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from http.client import HTTPConnection, HTTPResponse
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -71,6 +73,37 @@ def call(
 def stream(address: str, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Stream:
     """Ask a server, and return what it sends while it sends it."""
     return Stream(_ask(address, "POST", path, body, headers))
+
+
+class Listener:
+    """An address that servers call back; it looks at each call whether the caller is ready.
+
+    statuses  what the calls are answered with, one after the other
+    calls     what each call said, and what /readyz of the caller answered meanwhile
+    """
+
+    def __init__(self, statuses: Sequence[int]) -> None:
+        self.calls: list[tuple[Any, int]] = []
+        calls = self.calls
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                said = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                calls.append((said, call(said["uri"], "GET", "/readyz").status))
+                self.send_response(statuses[min(len(calls), len(statuses)) - 1])
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *parts: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self._server.server_port}/ready"
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
 
 
 def _ask(
