@@ -120,7 +120,7 @@ class Addresses:
         return Json({"job_id": body["job_id"]}, 202)
 
     async def chat(self, request: Request) -> Response:
-        await read_body(request, self.worker.settings.max_body_mib * MIB)
+        await self._raw(request)
         raise invalid(Violation("messages", "no_chat", CHAT))
 
     # Text
@@ -213,8 +213,11 @@ class Addresses:
         if work and self.worker.status != HEALTHY:
             said = f"the server is {self.worker.status}, and takes no new work"
             raise refuse(503, self.worker.status, said, Retry_After="5")
-        raw = await read_body(request, self.worker.settings.max_body_mib * MIB)
-        return self.worker.contract.read(schema, raw)
+        return self.worker.contract.read(schema, await self._raw(request))
+
+    async def _raw(self, request: Request) -> bytes:
+        settings = self.worker.settings
+        return await read_body(request, settings.max_body_mib * MIB, settings.idle_seconds)
 
     def _accept(self, request: Request, ask: Ask, id: str, body: dict[str, Any]) -> Job:
         return accept(

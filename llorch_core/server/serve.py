@@ -15,6 +15,7 @@ from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from llorch_core.engine.errors import UsageError
 from llorch_core.server.app import make_app
@@ -23,9 +24,31 @@ from llorch_core.server.self_check import Known, SelfCheckError, check, digest_o
 from llorch_core.server.worker import DRAINING, HEALTHY, UNHEALTHY, Worker
 
 MOST_OF_A_HEADER = 2**14  # bytes of all headers of a request
-SECONDS_OF_SILENCE = 30  # that a client may leave what was sent to it unread
 LAST_WORDS = 5.0  # seconds that work which was stopped has to say so
 TRIES, WAIT = 4, 0.5  # of the ready callback, and seconds before the second try, doubled for each further one
+
+
+class _Connection(H11Protocol):
+    """uvicorn's connection, which is closed where no request comes to the end of its head in time."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch(None)
+
+    def _watch(self, before: object) -> None:
+        """Close the connection where nothing has begun since the last look."""
+        if self.transport.is_closing():
+            return
+        now: object = self.cycle
+        waits = self.cycle is None or self.cycle.response_complete
+        if waits and now is before and self._looked:
+            self.transport.close()
+            return
+        self._looked = True
+        self.loop.call_later(self.idle_seconds, self._watch, now)
+
+    idle_seconds = 30
+    _looked = False
 
 
 class _Listener(uvicorn.Server):
@@ -58,18 +81,18 @@ class Server:
     ) -> None:
         self.worker, self._known = worker, known
         self._callback, self._worker_id, self.on_ready = callback, worker_id, on_ready
-        self._socket = _listen(host, port)
+        self._socket = _listen(host, port, worker.settings.idle_seconds)
         self._stopping = False
         self._clean = True
         config = uvicorn.Config(
             self.application(),
-            http="h11",
+            http=type("Connection", (_Connection,), {"idle_seconds": worker.settings.idle_seconds}),
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
             h11_max_incomplete_event_size=MOST_OF_A_HEADER,
-            timeout_keep_alive=30,
+            timeout_keep_alive=worker.settings.idle_seconds,
             timeout_graceful_shutdown=int(LAST_WORDS),
         )
         self._listener = _Listener(config)
@@ -210,14 +233,14 @@ class Server:
         )
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, idle_seconds: int) -> socket.socket:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, place = found[0]
         made = socket.socket(family, kind, protocol)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # what a client leaves unread ends its connection
-            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * SECONDS_OF_SILENCE)
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * idle_seconds)
         made.bind(place)
         made.listen(1024)
     except (OSError, OverflowError) as error:

@@ -42,6 +42,13 @@ def served():
         yield Served(stack)
 
 
+@pytest.fixture(scope="module")
+def serve_for_all():
+    """serve_for_all(**settings) -> a server for the tests of a file."""
+    with ExitStack() as stack:
+        yield lambda **settings: Served(stack, **settings)
+
+
 @pytest.fixture
 def serve():
     """serve(**settings) -> a server of a test's own; it is stopped when the test has ended."""
