@@ -1,52 +1,19 @@
 """The server, asked over a socket: requests and answers, streams, the batch."""
 
 import json
-import time
 
 import numpy as np
 from behave import given, then, when
 
 from llorch_core.check.compare import compare, compare_text
 from llorch_core.engine.sampling import Sampling
-from llorch_core.subject import client
+from llorch_core.subject.client import ask, open_stream, start, waited
 from llorch_core.trace.session import NotHereError
-
-SECONDS = 10  # that something may take which is waited for
-
-
-def start(context, **settings):
-    """Start the server of the spec that the scenario is about; it is stopped when the scenario ends."""
-    part = context.session.outcomes[-1].rules[0].partition(".")[0]
-    with context.session.trial():
-        context.server = context.session.behaviour(part).start(**settings)
-    context.add_cleanup(context.server.stop)
-
-
-def ask(context, path, body=None, method="POST", **headers):
-    with context.session.trial():
-        return client.call(context.server.address, method, path, body, headers)
-
-
-def open_stream(context, path, body):
-    with context.session.trial():
-        stream = client.stream(context.server.address, path, body)
-    context.add_cleanup(stream.close)
-    return stream
 
 
 def complete(context, **body):
     answer = ask(context, "/v1/completions", {"return_token_ids": True, **body})
     return answer.json() if answer.status == 200 else {"choices": [], "usage": {}, "refused": answer.text}
-
-
-def waited(condition):
-    """Return whether something comes true before long."""
-    end = time.monotonic() + SECONDS
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.005)
-    return True
 
 
 def tokenizer(context):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.client import HTTPConnection, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
 SECONDS = 60.0  # that an answer may take
+PATIENCE = 10.0  # seconds that something may take which is waited for
 
 
 class Answer:
@@ -104,6 +106,47 @@ class Listener:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+# For steps: what they all do with a server on trial
+
+
+def start(context: Any, **settings: Any) -> None:
+    """Start the server of the spec that the scenario is about; it is stopped when the scenario ends."""
+    part = context.session.outcomes[-1].rules[0].partition(".")[0]
+    with context.session.trial():
+        context.server = context.session.behaviour(part).start(**settings)
+    context.add_cleanup(context.server.stop)
+
+
+def ask(context: Any, path: str, body: Any = None, method: str = "POST", **headers: str) -> Answer:
+    """Ask the server of a scenario."""
+    with context.session.trial():
+        return call(context.server.address, method, path, body, headers)
+
+
+def open_stream(context: Any, path: str, body: Any) -> Stream:
+    """Ask the server of a scenario for a stream; it is closed when the scenario ends."""
+    with context.session.trial():
+        opened = stream(context.server.address, path, body)
+    context.add_cleanup(opened.close)
+    return opened
+
+
+def waited(condition: Callable[[], Any], seconds: float = PATIENCE) -> bool:
+    """Return whether something comes true before long."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def scripted_ids(context: Any, count: int) -> list[int]:
+    """Return ids that a model may write without an end of its text."""
+    end = context.session.subject.config["eos_token_id"]
+    return [i for i in context.session.ids(count + 1) if i != end][:count]
 
 
 def _ask(

@@ -23,6 +23,7 @@ HOMES: dict[str, str] = {
     "server_stream": "server_stream.Stream",
     "server_batch": "server_batch.Batching",
     "server_audit": "server_audit.ServerAudit",
+    "server_log": "server_log.Logs",
 }
 
 
