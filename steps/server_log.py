@@ -173,7 +173,7 @@ def metrics_are(context):
 def metrics_while_held(context):
     gate, found = context.server.gate, []
     gate.close(after=1)
-    body = {"prompt": context.session.ids(5), "max_tokens": 4, "stream": True}
+    body = {"prompt": context.session.ids(5), "max_tokens": 4, "stream": True, "return_token_ids": True}
     stream = iter(open_stream(context, "/v1/completions", body))
     with context.session.trial():
         next(stream)

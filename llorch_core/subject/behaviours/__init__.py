@@ -24,6 +24,7 @@ HOMES: dict[str, str] = {
     "server_batch": "server_batch.Batching",
     "server_audit": "server_audit.ServerAudit",
     "server_log": "server_log.Logs",
+    "server_life": "server_life.Life",
 }
 
 

@@ -183,7 +183,7 @@ class Served:
         environment: Mapping[str, str] | None = None,
         tokens: Path | None = None,
         breaks: str | None = None,
-        model: Model | None = None,
+        times: float = 1.0,
         held: int | None = None,
         options: Mapping[str, Any] | None = None,
         wait: bool = True,
@@ -195,12 +195,14 @@ class Served:
         environment  of the process, as far as tokens are concerned
         tokens       a file of tokens
         breaks       what the model says when it fails, which it does behind its first call
-        model        in the place of the one on trial
+        times        the logits of the model, as if ln_f were of other weights
         held         calls of the model that pass before it is held
         options      of `Server`, such as known and callback
         wait         until it is ready
         """
-        model, gate = model or self.model, Gate()
+        model, gate = self.model, Gate()
+        if times != 1.0:
+            model = _with_forward(model, lambda right: lambda *a, **b: right(*a, **b) * np.float32(times))
         if writes is not None:
             model = scripted(model, writes)
         if breaks is not None:
