@@ -25,7 +25,7 @@ from llorch_core.server.worker import DRAINING, HEALTHY, UNHEALTHY, Worker
 
 MOST_OF_A_HEADER = 2**14  # bytes of all headers of a request
 LAST_WORDS = 5.0  # seconds that work which was stopped has to say so
-TRIES, WAIT = 4, 0.5  # of the ready callback, and seconds before the second try, doubled for each further one
+TRIES = 4  # of the ready callback
 
 
 class _Connection(H11Protocol):
@@ -69,6 +69,8 @@ class Server:
     on_ready     called when new work is taken
     """
 
+    wait = 0.5  # seconds before the second try of the callback, doubled for each further one
+
     def __init__(
         self,
         worker: Worker,
@@ -82,6 +84,7 @@ class Server:
         self.worker, self._known = worker, known
         self._callback, self._worker_id, self.on_ready = callback, worker_id, on_ready
         self._socket = _listen(host, port, worker.settings.idle_seconds)
+        self.address = _address_of(self._socket)
         self._stopping = False
         self._clean = True
         config = uvicorn.Config(
@@ -101,14 +104,10 @@ class Server:
         """Return what answers requests."""
         return make_app(self.worker)
 
-    @property
-    def address(self) -> str:
-        host, port = self._socket.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
     async def serve(self) -> int:
-        """Listen until told to stop. Returns 0 where all work was finished, 1 where some was cut off.
+        """Listen until told to stop, which may be before it is ready.
 
+        Returns 0 where all work was finished, 1 where some was cut off.
         Raises SelfCheckError where the engine computes something else than is known, and UsageError
         where the ready callback cannot be called.
         """
@@ -120,14 +119,14 @@ class Server:
         try:
             worker.weights_sha256 = await asyncio.to_thread(digest_of_weights, worker.model.folder)
             await asyncio.to_thread(check, worker.model, self._known)
-            worker.record(
-                "server.started",
-                version=version("llorch"),
-                model=worker.model.folder.name,
-                weights_sha256=worker.weights_sha256,
-                address=self.address,
-            )
             if not self._stopping:
+                worker.record(
+                    "server.started",
+                    version=version("llorch"),
+                    model=worker.model.folder.name,
+                    weights_sha256=worker.weights_sha256,
+                    address=self.address,
+                )
                 worker.status = HEALTHY
                 if self._callback:
                     why = "callback"
@@ -219,7 +218,7 @@ class Server:
         said = ""
         for attempt in range(TRIES):
             if attempt:
-                threading.Event().wait(WAIT * 2 ** (attempt - 1))
+                threading.Event().wait(self.wait * 2 ** (attempt - 1))
             try:
                 with urllib.request.urlopen(request, timeout=10) as answer:
                     if 200 <= answer.status < 300:
@@ -231,6 +230,11 @@ class Server:
             f"the ready callback {url} was called {TRIES} times, and {said} (wanted 200 to 299).\n"
             "Correct --callback-url, or start what should listen there."
         )
+
+
+def _address_of(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _listen(host: str, port: int, idle_seconds: int) -> socket.socket:
