@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from http.client import HTTPConnection, HTTPResponse
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,21 +32,32 @@ class Stream:
         self.status = self._response.status
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        name, data = "", []
-        while line := self._response.readline():
-            match line.decode().rstrip("\n").split(": ", 1):
-                case ["event", value]:
-                    name = value
-                case ["data", value]:
-                    data.append(value)
-                case [""] if data:
-                    yield name, "\n".join(data)
-                    name, data = "", []
+        return events(iter(self._response.readline, b""))
 
     def close(self) -> None:
         """Go away, whatever is still sent."""
         self._response.close()
         self._connection.close()
+
+
+def events(lines: Iterable[bytes]) -> Iterator[tuple[str, str]]:
+    """Yield the name and the data of each event that comes to its end; what is no field is passed over.
+
+    Source: WHATWG HTML, 9.2.6, interpreting an event stream; lines end with a line feed here.
+    """
+    name, data = "", list[str]()
+    for raw in lines:
+        line = raw.decode(errors="replace").rstrip("\r\n")
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if field == "event":
+            name = value
+        elif field == "data":
+            data.append(value)
+        elif not line:
+            if data:
+                yield name, "\n".join(data)
+            name, data = "", []
 
 
 def call(
