@@ -64,7 +64,7 @@ KNOWN_IDS = 8  # of the prompt whose answer is computed by the oracle
     type=int,
     default=30,
     show_default=True,
-    help="For a client that sends or reads nothing.",
+    help="For a client that is silent.",
 )
 @click.option(
     "--token-file",

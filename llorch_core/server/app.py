@@ -79,7 +79,7 @@ class Addresses:
         completion = Completion(job.id, ask, self.worker.model)
         gone = partial(job.cancel, "the client went away")
         if ask.stream:
-            return Events(self._stream(job, completion), gone)
+            return Events(self._stream(job, completion), gone, job.abandon)
         await unless_gone(request.receive, gone, self._collect(job, completion))
         if job.failure:  # which the job has noted already
             return refusal(job.refusal())
@@ -95,8 +95,6 @@ class Addresses:
                 if job.failure is None:
                     for part in completion.parts(index, event):
                         yield part
-                else:
-                    job.cancel("another part of the request failed")
         if job.failure:
             yield data(job.refusal().as_json())
             yield DONE
@@ -110,7 +108,7 @@ class Addresses:
         id = body.pop("job_id")
         ask = read_ask({**body, "stream": True}, self.worker.model)
         job = self._accept(request, ask, id, body)
-        return Events(execute.stream(job), partial(job.cancel, "the client went away"))
+        return Events(execute.stream(job), partial(job.cancel, "the client went away"), job.abandon)
 
     async def cancel(self, request: Request) -> Response:
         """Stop a job, if it runs."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -79,18 +79,22 @@ class Events(Response):
 
     chunks  whole events, as bytes
     gone    called when the client has closed the connection: the chunks should soon come to an end
+    over    called when no more is sent, whether or not the chunks came to their end, or even began
     """
 
     def __init__(
-        self, chunks: AsyncIterator[bytes], gone: Callable[[], None], headers: Mapping[str, str] | None = None
+        self, chunks: AsyncIterator[bytes], gone: Callable[[], None], over: Callable[[], None]
     ) -> None:
         kept = {**NO_STORE, "Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
-        super().__init__(None, 200, {**kept, **(headers or {})})
+        super().__init__(None, 200, kept)
         del self.headers["content-length"]
-        self._chunks, self._when_gone = chunks, gone
+        self._chunks, self._when_gone, self._over = chunks, gone, over
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await unless_gone(receive, self._when_gone, self._send(send))
+        try:
+            await unless_gone(receive, self._when_gone, self._send(send))
+        finally:
+            self._over()
 
     async def _send(self, send: Send) -> None:
         async with aclosing(self._chunks) as chunks:  # type: ignore[type-var]

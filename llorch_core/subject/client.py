@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from http.client import HTTPConnection, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -36,21 +36,32 @@ class Stream:
         self.status = self._response.status
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        name, data = "", []
-        while line := self._response.readline():
-            match line.decode().rstrip("\n").split(": ", 1):
-                case ["event", value]:
-                    name = value
-                case ["data", value]:
-                    data.append(value)
-                case [""] if data:
-                    yield name, "\n".join(data)
-                    name, data = "", []
+        return events(iter(self._response.readline, b""))
 
     def close(self) -> None:
         """Go away, whatever is still sent."""
         self._response.close()
         self._connection.close()
+
+
+def events(lines: Iterable[bytes]) -> Iterator[tuple[str, str]]:
+    """Yield the name and the data of each event that comes to its end; what is no field is passed over.
+
+    Source: WHATWG HTML, 9.2.6, interpreting an event stream; lines end with a line feed here.
+    """
+    name, data = "", list[str]()
+    for raw in lines:
+        line = raw.decode(errors="replace").rstrip("\r\n")
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if field == "event":
+            name = value
+        elif field == "data":
+            data.append(value)
+        elif not line:
+            if data:
+                yield name, "\n".join(data)
+            name, data = "", []
 
 
 def call(
