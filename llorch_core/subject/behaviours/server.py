@@ -34,13 +34,14 @@ except ImportError as error:
     raise NotHereError(f"{error.name}, of the extra `serve`") from error
 
 
+LEAVING = 8  # servers that may take the moment that they need to end, while others are asked
 _LEAVING: list[ExitStack] = []
 
 
-def _all_gone() -> None:
-    """Wait until every server that was stopped has ended."""
-    while _LEAVING:
-        _LEAVING.pop().close()
+def _all_gone(but: int = 0) -> None:
+    """Wait until every server that was stopped has ended, but for the last ones."""
+    while len(_LEAVING) > but:
+        _LEAVING.pop(0).close()
 
 
 Finalize(
@@ -92,7 +93,7 @@ class Live:
         self._left = False
 
     def stop(self) -> None:
-        """Let it end. That takes a moment, which nobody waits for before the next one has started."""
+        """Let it end. That takes a moment, which nobody waits for."""
         self.gate.open()
         self.server.stop()
         if not self._left:
@@ -215,11 +216,15 @@ class Served:
             logged = io.StringIO()
             read = Tokens.read(environment or {}, tokens)
             worker = self.worker(
-                model, Settings(**settings), read, AuditLog(audit), configure(logged, "info", True)
+                model,
+                Settings(**settings),
+                read,
+                AuditLog(audit, fsync="never"),
+                configure(logged, "info", True),
             )
             server = self.server(worker, **(options or {}))
             stack.enter_context(running(server) if wait else beginning(server))
-            _all_gone()
+            _all_gone(but=LEAVING)
             return Live(stack.pop_all(), server, audit, logged, gate)
         raise AssertionError
 
