@@ -60,7 +60,7 @@ class _Listener(uvicorn.Server):
 
 
 class Server:
-    """A worker at an address. Raises UsageError where the address cannot be had.
+    """A worker at an address. Raises UsageError where the address cannot be had. Spec: server_life.
 
     port         0 for one that is free
     known        what the self-check holds the engine to
