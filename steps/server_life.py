@@ -75,14 +75,9 @@ def held_at_self_check(context, count):
     context.session.facts(held=context.server.gate.held)
 
 
-@given("a server that knows what the equations compute for {count:d} ids, and computes {factor:g} times that")
+@when("a server starts that knows the logits of {count:d} ids, and computes {factor:g} times those")
 def knows_better(context, count, factor):
     knowing(context, count, factor)
-
-
-@when("it has checked itself")
-def checked(context):
-    state_of(context)
 
 
 @then("it has ended by {name}, and was never ready")

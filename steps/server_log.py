@@ -29,8 +29,6 @@ def model_of_ids(context, count):
 @given("a server whose model fails with {text}")
 def model_that_fails(context, text):
     context.error = json.loads(text)
-    hidden = sum(not c.isprintable() for c in context.error)
-    context.session.facts(secrets="planted" in context.error, invisible=hidden)
     start(context, breaks=context.error)
 
 
@@ -90,8 +88,10 @@ def address(context, path):
 @when("the model fails {count:d} times")
 def model_fails(context, count):
     context.answers = count
-    for _ in range(count):
-        ask(context, "/v1/completions", {"prompt": context.session.ids(3), "max_tokens": 2})
+    body = {"prompt": context.session.ids(3), "max_tokens": 2}
+    failed = sum(ask(context, "/v1/completions", body).status == 500 for _ in range(count))
+    hidden = sum(not c.isprintable() for c in context.error)
+    context.session.facts(secrets=failed * ("planted" in context.error), invisible=failed * hidden)
 
 
 @when("the server itself fails {count:d} times")

@@ -11,8 +11,7 @@ Feature: Life of the server
 
   @server_life.wrong_weights_are_not_served
   Scenario: A model whose ln_f.weight and ln_f.bias are half of what they should be
-    Given a server that knows what the equations compute for 5 ids, and computes 0.5 times that
-    When it has checked itself
+    When a server starts that knows the logits of 5 ids, and computes 0.5 times those
     Then it has ended by SelfCheckError, and was never ready
 
   @server_life.digest_of_the_weights

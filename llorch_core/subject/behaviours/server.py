@@ -34,6 +34,10 @@ except ImportError as error:
     raise NotHereError(f"{error.name}, of the extra `serve`") from error
 
 
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines(keepends=True)
+
+
 LEAVING = 8  # servers that may take the moment that they need to end, while others are asked
 _LEAVING: list[ExitStack] = []
 
@@ -106,7 +110,7 @@ class Live:
 
     def audited(self) -> list[dict[str, Any]]:
         """Return the events of the audit log, oldest first."""
-        lines = [line for path in sorted(self.audit.glob("*.audit")) for line in path.open(encoding="utf-8")]
+        lines = [line for path in sorted(self.audit.glob("*.audit")) for line in _lines(path)]
         return [json.loads(line)["event"] for line in lines if line.endswith("\n")]
 
 
