@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 SECONDS = 60.0  # that an answer may take
-PATIENCE = 3.0  # seconds that something may take which is waited for
+PATIENCE = 2.0  # seconds that something may take which is waited for
 
 
 class Answer:
