@@ -7,7 +7,11 @@ from behave import given, then, when
 
 from llorch_core.check.compare import compare, compare_text
 from llorch_core.engine.sampling import Sampling
+<<<<<<< HEAD
 from llorch_core.subject.asking import ask, open_stream, start, waited
+=======
+from llorch_core.subject.client import ask, open_stream, start, waited
+>>>>>>> main
 from llorch_core.trace.session import NotHereError
 
 
@@ -321,29 +325,20 @@ def bits(choice):
     return [[i, logprob.hex()] for i, logprob in zip(choice["token_ids"], told, strict=True)]
 
 
-@when("{count:d} ids are continued with seed {seed:d}, alone and then among {others:d} others")
+@when("{count:d} ids are continued with seed {seed:d}, alone, among {others:d} others, and alone again")
 def alone_and_among(context, count, seed, others):
     context.session.needs_positions(100)
-    one = {"prompt": context.session.ids(count), "max_tokens": 8, "seed": seed, "logprobs": 1}
-    alone = complete(context, **one)["choices"]
-    lengths = [3 + (11 * i) % 70 for i in range(others)]
-    prompts = [context.session.ids(length, i + 1) for i, length in enumerate(lengths)]
-    company = [
-        open_stream(
-            context, "/v1/completions", {"prompt": prompt, "max_tokens": 24, "seed": i, "stream": True}
-        )
-        for i, prompt in enumerate(prompts)
+    lengths = [count, *(3 + (11 * i) % 70 for i in range(others))]
+    prompts = [context.session.ids(length, i) for i, length in enumerate(lengths)]
+    context.runs = [
+        [bits(choice) for choice in complete(context, prompt=asked, **settings)["choices"][:1]]
+        for settings in [{"max_tokens": 8, "seed": seed, "logprobs": 1}]
+        for asked in (prompts[:1], prompts, prompts[:1])
     ]
-    among = complete(context, **one)["choices"]
-    with context.session.trial():
-        for stream in company:
-            list(stream)
-    again = complete(context, **one)["choices"]
-    context.runs = [bits(choices[0]) if choices else [] for choices in (alone, among, again)]
     context.session.facts(
         company=others,
-        lengths=len({count, *lengths}),
-        different_ids=len({i for i, _ in context.runs[0]}),
+        lengths=len(set(lengths)),
+        different_ids=len({i for run in context.runs[0] for i, _ in run}),
     )
 
 
@@ -392,18 +387,29 @@ def found_again(context, count):
     context.session.note([compare("positions found", context.found, [count])])
 
 
-@when("prompts are continued as far as there is room, of {lengths} ids")
+@when("prompts of {lengths} ids are continued as far as there is room")
 def by_room(context, lengths):
-    room = context.session.subject.config["n_ctx"]
+    stream_of(context, lengths)
+
+
+@when("prompts of {lengths} ids are continued by {count:d} tokens")
+def by_count(context, lengths, count):
+    stream_of(context, lengths, max_tokens=count)
+
+
+def stream_of(context, lengths, **settings):
+    """Continue several prompts in one stream, and keep whose turn it was; `-3` is all positions but 3."""
     context.session.needs_positions(200)
-    sizes = [room - 3 if size == "all but 3" else int(size) for size in lengths.split(", ")]
+    room = context.session.subject.config["n_ctx"]
+    sizes = [int(size) + (room if int(size) < 0 else 0) for size in lengths.split(", ")]
     context.session.facts(
         sequences=len(sizes),
         places=getattr(context, "settings", {}).get("max_batch", 16),
         blocks=max(sizes) // 64,
     )
     prompts = [context.session.ids(size, i) for i, size in enumerate(sizes)]
-    stream = open_stream(context, "/v1/completions", {"prompt": prompts, "stream": True, "seed": 1})
+    body = {"prompt": prompts, "stream": True, "seed": 1, "return_token_ids": True, **settings}
+    stream = open_stream(context, "/v1/completions", body)
     context.order = []
     with context.session.trial():
         for _, data in stream:

@@ -206,7 +206,7 @@ CHANGES = {
 }
 
 
-@when("{count:d} events are recorded, and in line {number:d} the last digit of the hash is another")
+@when("{count:d} events are recorded, and the last digit of the hash of line {number:d} is another")
 def last_digit(context, count, number):
     def change(found):
         record = found[number - 1]
@@ -242,7 +242,7 @@ def every_change(context):
     context.session.note([compare("changes that were found", context.found, [True] * len(context.found))])
 
 
-@when("{count:d} events are recorded, and in line {number:d} the link is another, and the hash fits")
+@when("{count:d} events are recorded, and the link of line {number:d} is another, with a hash that fits")
 def other_link(context, count, number):
     begin(context, count)
     measure_log(context)
@@ -250,7 +250,7 @@ def other_link(context, count, number):
     change_line(context, number, lambda found: sealed(found[number - 1], prev_hash="f" * 64))
 
 
-@when("{count:d} events are recorded, and in line {number:d} {change}, and the hash fits")
+@when("{count:d} events are recorded, and with a hash that fits, in line {number:d} {change}")
 def out_of_order(context, count, number, change):
     def other(found):
         if change.startswith("the id"):

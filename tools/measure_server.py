@@ -7,10 +7,10 @@
     python tools/measure_server.py --kills 20
 
 Without --soak, --fuzz or --kills, rates and delays are measured at 1, 4, 16 and 64 clients, with and without
-a shared prefix, in turn with the peer, and then what auth, audit and metrics cost. The peer is the same
-weights in GGUF float32; --peer-python names a Python that has llama-cpp-python[server], gguf and
-safetensors. Everything happens on this machine alone. One answer that is not as long as it was asked for
-ends the measurement: an error is never timed.
+a shared prefix (all but the last 16 ids), in turn with the peer, and then what auth, audit and metrics cost.
+The peer is the same weights in GGUF float32; --peer-python names a Python that has llama-cpp-python[server],
+gguf and safetensors. Everything happens on this machine alone. One answer that is not as long as it was asked
+for ends the measurement: an error is never timed.
 
 --soak   clients that leave, read slowly, cancel, send too much or nonsense: memory stays, no slot is stuck,
          every stream ends once, the audit log verifies, and accepted = finished + failed + cancelled in it
@@ -58,7 +58,7 @@ SECTION = "measure_server"
 @click.option("--clients", default="1,4,16,64", show_default=True, help="Numbers of clients.")
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--tokens", default=64, show_default=True, type=click.IntRange(2), help="Of each answer.")
-@click.option("--prompt", default=64, show_default=True, type=click.IntRange(2), help="Ids of each prompt.")
+@click.option("--prompt", default=144, show_default=True, type=click.IntRange(2), help="Ids of each prompt.")
 @click.option("--threads", type=click.IntRange(1), help="Of the peer; default: one for each core.")
 @click.option("--seed", default=0, show_default=True, help="Of prompts and behaviour.")
 @click.option("--soak", "soaked", type=float, metavar="SECONDS", help="Behave badly for so long.")

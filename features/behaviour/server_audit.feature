@@ -10,7 +10,7 @@ Feature: Audit log of the server
 
   @server_audit.whole_digests
   Scenario: A change of the last digit of the last hash is found
-    When 6 events are recorded, and in line 6 the last digit of the hash is another
+    When 6 events are recorded, and the last digit of the hash of line 6 is another
     Then the verifier names hash, in line 6
 
   @server_audit.whole_digests
@@ -31,7 +31,7 @@ Feature: Audit log of the server
 
   @server_audit.chain_from_the_first_record
   Scenario Outline: A record that stands behind another one is found
-    When 6 events are recorded, and in line <line> the link is another, and the hash fits
+    When 6 events are recorded, and the link of line <line> is another, with a hash that fits
     Then the verifier names link, in line <line>
 
     Examples:
@@ -47,7 +47,7 @@ Feature: Audit log of the server
 
   @server_audit.ids_and_time_in_order
   Scenario Outline: An id or a time out of order is found
-    When 6 events are recorded, and in line 3 <change>, and the hash fits
+    When 6 events are recorded, and with a hash that fits, in line 3 <change>
     Then the verifier names order, in line 3
 
     Examples:

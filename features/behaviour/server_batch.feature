@@ -1,9 +1,9 @@
 Feature: Continuous batching in the server
 
   @server_batch.text_does_not_depend_on_company
-  Scenario Outline: A prompt of <count> ids alone, among seven others, and when they have gone
+  Scenario Outline: A prompt of <count> ids alone, among seven others, and alone again
     Given a server
-    When <count> ids are continued with seed 3, alone and then among 7 others
+    When <count> ids are continued with seed 3, alone, among 7 others, and alone again
     Then its tokens and their probabilities are the same to the bit
 
     Examples:
@@ -26,13 +26,13 @@ Feature: Continuous batching in the server
   @server_batch.joins_between_tokens
   Scenario: The third joins when the second has ended, while the first runs
     Given a server with max_batch = 2, queue = 8
-    When prompts are continued as far as there is room, of 4, all but 3, 5 ids
+    When prompts of -16, -3, -14 ids are continued as far as there is room
     Then prompt 2 has its first token before prompt 0 has its last
 
   @server_batch.long_prompts_in_blocks
   Scenario: A stream goes on while a long prompt is read
     Given a server
-    When prompts are continued as far as there is room, of 4, all but 3 ids
+    When prompts of 4, -3 ids are continued by 4 tokens
     Then prompt 0 has 3 tokens or more before prompt 1 has its first
 
   @server_batch.a_full_queue_refuses

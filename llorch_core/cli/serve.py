@@ -60,6 +60,13 @@ KNOWN_IDS = 8  # of the prompt whose answer is computed by the oracle
     "--drain-seconds", type=int, default=30, show_default=True, help="For running work, once told to stop."
 )
 @click.option(
+    "--idle-seconds",
+    type=int,
+    default=30,
+    show_default=True,
+    help="For a client that is silent.",
+)
+@click.option(
     "--token-file",
     type=click.Path(path_type=Path),
     help="Bearer tokens, one NAME: TOKEN a line; read anew on SIGHUP.",
@@ -112,6 +119,7 @@ def command(
     default_deadline_ms: int,
     max_deadline_ms: int,
     drain_seconds: int,
+    idle_seconds: int,
     token_file: Path | None,
     audit: Path | None,
     audit_fsync: str,
@@ -154,6 +162,7 @@ def command(
         default_deadline_ms=default_deadline_ms,
         max_deadline_ms=max_deadline_ms,
         drain_seconds=drain_seconds,
+        idle_seconds=idle_seconds,
         metrics=not no_metrics,
     )
     tokens = Tokens.read(os.environ, token_file)

@@ -81,9 +81,11 @@ class Sampler:
                 f"the largest of the logits is {logits[best]}, at id {best} (wanted a finite number).\n"
                 "The model overflowed, or every token was excluded: look at its earlier checkpoints."
             )
-        logits = repetition_penalty(logits, previous_ids, self.sampling.repetition_penalty)
+        if self.sampling.repetition_penalty != 1:
+            logits = repetition_penalty(logits, previous_ids, self.sampling.repetition_penalty)
+            best = argmax(logits)
         if self.sampling.temperature == 0:
-            return argmax(logits)
+            return best
         logits = temperature(logits, self.sampling.temperature)
         logits = top_p(top_k(logits, self.sampling.top_k), self.sampling.top_p)
         return draw(softmax(logits), self._random.random())

@@ -79,7 +79,7 @@ class Addresses:
         completion = Completion(job.id, ask, self.worker.model)
         gone = partial(job.cancel, "the client went away")
         if ask.stream:
-            return Events(self._stream(job, completion), gone)
+            return Events(self._stream(job, completion), gone, job.abandon)
         await unless_gone(request.receive, gone, self._collect(job, completion))
         if job.failure:  # which the job has noted already
             return refusal(job.refusal())
@@ -95,8 +95,6 @@ class Addresses:
                 if job.failure is None:
                     for part in completion.parts(index, event):
                         yield part
-                else:
-                    job.cancel("another part of the request failed")
         if job.failure:
             yield data(job.refusal().as_json())
             yield DONE
@@ -110,7 +108,7 @@ class Addresses:
         id = body.pop("job_id")
         ask = read_ask({**body, "stream": True}, self.worker.model)
         job = self._accept(request, ask, id, body)
-        return Events(execute.stream(job), partial(job.cancel, "the client went away"))
+        return Events(execute.stream(job), partial(job.cancel, "the client went away"), job.abandon)
 
     async def cancel(self, request: Request) -> Response:
         """Stop a job, if it runs."""
@@ -120,7 +118,7 @@ class Addresses:
         return Json({"job_id": body["job_id"]}, 202)
 
     async def chat(self, request: Request) -> Response:
-        await read_body(request, self.worker.settings.max_body_mib * MIB)
+        await self._raw(request)
         raise invalid(Violation("messages", "no_chat", CHAT))
 
     # Text
@@ -202,7 +200,8 @@ class Addresses:
         )
 
     async def broken(self, request: Request, error: Exception) -> Response:
-        """Answer where the server itself is at fault. Starlette raises the error again, and it is logged."""
+        """Answer where the server itself is at fault. Starlette raises the error again: the door logs it."""
+        self.worker.metrics.refused("internal")
         return refusal(refuse(500, "internal", "the server made a mistake; it is in its log"))
 
     # Steps that all work has
@@ -212,8 +211,11 @@ class Addresses:
         if work and self.worker.status != HEALTHY:
             said = f"the server is {self.worker.status}, and takes no new work"
             raise refuse(503, self.worker.status, said, Retry_After="5")
-        raw = await read_body(request, self.worker.settings.max_body_mib * MIB)
-        return self.worker.contract.read(schema, raw)
+        return self.worker.contract.read(schema, await self._raw(request))
+
+    async def _raw(self, request: Request) -> bytes:
+        settings = self.worker.settings
+        return await read_body(request, settings.max_body_mib * MIB, settings.idle_seconds)
 
     def _accept(self, request: Request, ask: Ask, id: str, body: dict[str, Any]) -> Job:
         return accept(

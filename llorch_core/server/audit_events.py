@@ -74,7 +74,7 @@ OWN = "audit."  # what only the log itself writes
 
 
 def digest_of(text: str, name: str = "") -> dict[str, str | int]:
-    """Return what the log may know of a text: {"sha256": …, "chars": …}.
+    """Return what the log may know of a text: {"sha256": …, "chars": …}. Spec: server_audit.
 
     name  of the text, which then stands before both: {"prompt_sha256": …, "prompt_chars": …}
     """

@@ -116,6 +116,8 @@ class _Running:
         work, start = self.work, self.cache.n_past
         block = work.prompt[start : start + BLOCK]
         rows = self.model.forward([block], [self.cache], "all" if work.of_prompt else "last")
+        if self.cache.n_past != start + len(block):  # it would be read again and again
+            raise RuntimeError(f"the forward pass read {len(block)} ids, and the cache does not hold them")
         if len(block) == BLOCK:
             self.prefixes.keep(work.prompt, self.cache, self.model.config.n_layer)
         if work.of_prompt:

@@ -25,5 +25,14 @@ def chance_of(row: Array, token: int, count: int) -> Chance:
     """
     shifted = row.astype(np.float64) - row.max()
     logprobs = shifted - np.log(np.exp(shifted).sum())
-    best = np.argsort(-logprobs, kind="stable")[:count].tolist()
-    return Chance(token, float(logprobs[token]), tuple((i, float(logprobs[i])) for i in best))
+    return Chance(token, float(logprobs[token]), tuple((i, float(logprobs[i])) for i in _best(row, count)))
+
+
+def _best(row: Array, count: int) -> list[int]:
+    """Return the ids of the largest logits, best first, the lowest id of equals; without sorting all."""
+    count = min(count, row.size)
+    if not count:
+        return []
+    near = np.flatnonzero(row >= np.partition(row, -count)[-count])
+    ids: list[int] = near[np.argsort(-row[near], kind="stable")][:count].tolist()
+    return ids

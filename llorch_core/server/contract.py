@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from copy import deepcopy
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ class Contract:
     """
 
     def __init__(self, config: Config, secured: bool = False) -> None:
-        self.document: dict[str, Any] = yaml.safe_load(DOCUMENT.read_text(encoding="utf-8"))
+        self.document: dict[str, Any] = deepcopy(_document())
         schemas = self.document["components"]["schemas"]
         schemas["Id"]["maximum"] = config.n_vocab - 1
         schemas["Ids"]["maxItems"] = config.n_ctx
@@ -70,6 +71,12 @@ class Contract:
     def _validators(self, name: str) -> Draft202012Validator:
         schema = {"$ref": f"#/components/schemas/{name}", "components": self.document["components"]}
         return Draft202012Validator(schema)
+
+
+@cache
+def _document() -> Any:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where libyaml is
+    return yaml.load(DOCUMENT.read_text(encoding="utf-8"), loader)
 
 
 OPEN = ("/livez", "/readyz", "/health")  # asked by what starts and watches servers, which has no token

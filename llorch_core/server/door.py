@@ -68,6 +68,8 @@ class Door:
                     await self._turn_away(scope, receive, named, header is None)
                 else:
                     await self._app(scope, receive, named)
+            except Exception:  # it has been answered; raised again it would be printed past the log
+                worker.log.error("broken", exc_info=True)
             finally:
                 fields: dict[str, Any] = {"method": scope["method"], "status": status}
                 fields |= {"ms": round(1000 * (time.monotonic() - came[1]), 1), "token": who.fingerprint}

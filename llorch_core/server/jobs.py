@@ -44,6 +44,7 @@ class Job:
     failure: Event | None = None
     stop_string: str | None = None
     last: str = ""
+    _ended: bool = False
 
     def cancel(self, why: str) -> None:
         """Stop the work before its next token. What is over stays as it is."""
@@ -67,14 +68,20 @@ class Job:
                 if event.reason:
                     self.last = event.reason
                     self.stop_string = self.run.works[index].stop_string
-                if event.reason in CODES:
-                    self.failure = self.failure or event
+                if event.reason in CODES and self.failure is None:
+                    self.failure = event
+                    self.run.cancel()  # a request is answered whole, or not at all
                 yield index, event
         except BaseException:
+            self.abandon()
+            raise
+        self._over()
+
+    def abandon(self) -> None:
+        """End a job whose answer nobody writes any more; one that is over stays as it is."""
+        if not self._ended:
             self.cancel("the answer could not be written")
             self.failure = self.failure or Event(reason=CANCELLED)
-            raise
-        finally:
             self._over()
 
     def refusal(self) -> RefusedError:
@@ -86,6 +93,10 @@ class Job:
         return refuse(STATUSES[reason], CODES[reason], self.failure.why or WORDS[reason])
 
     def _over(self) -> None:
+        """Let go of everything, and write the record."""
+        if self._ended:
+            return
+        self._ended = True
         worker, reason = self.worker, self.failure.reason if self.failure else self.last
         worker.jobs.pop(self.id, None)
         worker.streams.let_go(self.who.name)

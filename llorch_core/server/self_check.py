@@ -44,7 +44,7 @@ def digest_of_weights(folder: Path) -> str:
 
 
 def check(model: Model, known: Known | None) -> None:
-    """Read a prompt whose answer is known; where none is, logits must be numbers.
+    """Read a prompt whose answer is known; where none is, logits must be numbers. Spec: server_life.
 
     Raises SelfCheckError with the first logit that is too far away.
     """

@@ -15,6 +15,7 @@ from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from llorch_core.engine.errors import UsageError
 from llorch_core.server.app import make_app
@@ -23,9 +24,36 @@ from llorch_core.server.jobs import all_over
 from llorch_core.server.self_check import Known, SelfCheckError, check, digest_of_weights
 from llorch_core.server.worker import DRAINING, HEALTHY, UNHEALTHY, Worker
 
+<<<<<<< HEAD
 SECONDS_OF_SILENCE = 30  # that a client may leave what was sent to it unread
+=======
+MOST_OF_A_HEADER = 2**14  # bytes of all headers of a request
+>>>>>>> main
 LAST_WORDS = 5.0  # seconds that work which was stopped has to say so
-TRIES, WAIT = 4, 0.5  # of the ready callback, and seconds before the second try, doubled for each further one
+TRIES = 4  # of the ready callback
+
+
+class _Connection(H11Protocol):
+    """uvicorn's connection, which is closed where no request comes to the end of its head in time."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch(None)
+
+    def _watch(self, before: object) -> None:
+        """Close the connection where nothing has begun since the last look."""
+        if self.transport.is_closing():
+            return
+        now: object = self.cycle
+        waits = self.cycle is None or self.cycle.response_complete
+        if waits and now is before and self._looked:
+            self.transport.close()
+            return
+        self._looked = True
+        self.loop.call_later(self.idle_seconds, self._watch, now)
+
+    idle_seconds = 30
+    _looked = False
 
 
 class _Listener(uvicorn.Server):
@@ -37,7 +65,7 @@ class _Listener(uvicorn.Server):
 
 
 class Server:
-    """A worker at an address. Raises UsageError where the address cannot be had.
+    """A worker at an address. Raises UsageError where the address cannot be had. Spec: server_life.
 
     port         0 for one that is free
     known        what the self-check holds the engine to
@@ -45,6 +73,8 @@ class Server:
     worker_id    names the server to whom it calls
     on_ready     called when new work is taken
     """
+
+    wait = 0.5  # seconds before the second try of the callback, doubled for each further one
 
     def __init__(
         self,
@@ -58,18 +88,24 @@ class Server:
     ) -> None:
         self.worker, self._known = worker, known
         self._callback, self._worker_id, self.on_ready = callback, worker_id, on_ready
-        self._socket = _listen(host, port)
+        self._socket = _listen(host, port, worker.settings.idle_seconds)
+        self.address = _address_of(self._socket)
         self._stopping = False
         self._clean = True
         config = uvicorn.Config(
             self.application(),
-            http="h11",
+            http=type("Connection", (_Connection,), {"idle_seconds": worker.settings.idle_seconds}),
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
+<<<<<<< HEAD
             h11_max_incomplete_event_size=2 * MOST_OF_HEADERS,
             timeout_keep_alive=30,
+=======
+            h11_max_incomplete_event_size=MOST_OF_A_HEADER,
+            timeout_keep_alive=worker.settings.idle_seconds,
+>>>>>>> main
             timeout_graceful_shutdown=int(LAST_WORDS),
         )
         self._listener = _Listener(config)
@@ -78,14 +114,10 @@ class Server:
         """Return what answers requests."""
         return make_app(self.worker)
 
-    @property
-    def address(self) -> str:
-        host, port = self._socket.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
     async def serve(self) -> int:
-        """Listen until told to stop. Returns 0 where all work was finished, 1 where some was cut off.
+        """Listen until told to stop, which may be before it is ready.
 
+        Returns 0 where all work was finished, 1 where some was cut off.
         Raises SelfCheckError where the engine computes something else than is known, and UsageError
         where the ready callback cannot be called.
         """
@@ -97,20 +129,22 @@ class Server:
         try:
             worker.weights_sha256 = await asyncio.to_thread(digest_of_weights, worker.model.folder)
             await asyncio.to_thread(check, worker.model, self._known)
-            worker.record(
-                "server.started",
-                version=version("llorch"),
-                model=worker.model.folder.name,
-                weights_sha256=worker.weights_sha256,
-                address=self.address,
-            )
-            worker.status = HEALTHY if worker.status != DRAINING else DRAINING
-            why = "callback"
-            if self._callback:
-                await asyncio.to_thread(self._call, self._callback)
-            worker.log.info("ready", address=self.address, model=worker.model.folder.name)
-            self.on_ready()
+            if not self._stopping:
+                worker.record(
+                    "server.started",
+                    version=version("llorch"),
+                    model=worker.model.folder.name,
+                    weights_sha256=worker.weights_sha256,
+                    address=self.address,
+                )
+                worker.status = HEALTHY
+                if self._callback:
+                    why = "callback"
+                    await asyncio.to_thread(self._call, self._callback)
             why = "stop"
+            if not self._stopping:
+                worker.log.info("ready", address=self.address, model=worker.model.folder.name)
+                self.on_ready()
             await listening
         except BaseException:
             worker.status = UNHEALTHY
@@ -121,7 +155,7 @@ class Server:
             for number in handled:
                 self._loop.remove_signal_handler(number)
             await asyncio.to_thread(worker.batch.close)
-            code = 0 if why == "stop" and self._clean else 1
+            code = 2 if why == "callback" else int(why != "stop" or not self._clean)
             worker.note("server.stopped", reason=why, exit_code=code)
             worker.log.info("stopped", reason=why, exit_code=code)
             if worker.audit:
@@ -198,7 +232,7 @@ class Server:
         said = ""
         for attempt in range(TRIES):
             if attempt:
-                threading.Event().wait(WAIT * 2 ** (attempt - 1))
+                threading.Event().wait(self.wait * 2 ** (attempt - 1))
             try:
                 with urllib.request.urlopen(request, timeout=10) as answer:
                     if 200 <= answer.status < 300:
@@ -212,14 +246,19 @@ class Server:
         )
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _address_of(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _listen(host: str, port: int, idle_seconds: int) -> socket.socket:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, place = found[0]
         made = socket.socket(family, kind, protocol)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # what a client leaves unread ends its connection
-            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * SECONDS_OF_SILENCE)
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * idle_seconds)
         made.bind(place)
         made.listen(1024)
     except (OSError, OverflowError) as error:

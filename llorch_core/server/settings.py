@@ -16,6 +16,7 @@ LIMITS = {  # least and most of each number
     "default_deadline_ms": (1, 86_400_000),
     "max_deadline_ms": (1, 86_400_000),
     "drain_seconds": (0, 86_400),
+    "idle_seconds": (1, 3600),
 }
 
 
@@ -31,6 +32,7 @@ class Settings:
     default_deadline_ms  for a request that names none
     max_deadline_ms      that a request may name
     drain_seconds        that running work has left when the server is told to stop
+    idle_seconds         that a client may be silent in the middle of a request, or read nothing of its answer
     metrics              whether /metrics is there
     """
 
@@ -42,6 +44,7 @@ class Settings:
     default_deadline_ms: int = 600_000
     max_deadline_ms: int = 3_600_000
     drain_seconds: int = 30
+    idle_seconds: int = 30
     metrics: bool = True
 
     def __post_init__(self) -> None:

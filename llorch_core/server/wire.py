@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import aclosing, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from llorch_core.server.refusal import RefusedError, refuse
 
+PATIENCE = 4  # times the largest body that are read, and thrown away, before the connection is closed
 NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -29,20 +30,31 @@ def refusal(error: RefusedError) -> Response:
     return Json(error.as_json(), error.status, {**NO_STORE, **error.headers})
 
 
-async def read_body(request: Request, most: int) -> bytes:
-    """Return the body of a request. Raises RefusedError where it has more than `most` bytes."""
-    body = bytearray()
-    too_large = refuse(413, "too_large", f"the body has more than {most:,} bytes", Connection="close")
-    with suppress(ValueError):
-        if int(request.headers.get("content-length", "0")) > most:
-            raise too_large
+async def read_body(request: Request, most: int, idle_seconds: int) -> bytes:
+    """Return the body of a request.
+
+    most          bytes that it may have
+    idle_seconds  that may pass without a byte of it
+
+    Raises RefusedError: 413, 408, or 400 where the client went away.
+    """
+    body, length = bytearray(), 0
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > most:
-                raise too_large
+        async with asyncio.timeout(idle_seconds) as patience:
+            async for chunk in request.stream():
+                patience.reschedule(asyncio.get_running_loop().time() + idle_seconds)
+                length += len(chunk)
+                if length <= most:
+                    body += chunk
+                elif length > PATIENCE * most:  # a client that still sends does not read why it should not
+                    break
     except ClientDisconnect:
         raise refuse(400, "gone", "the request was not sent to its end") from None
+    except TimeoutError:
+        said = f"nothing of the body came for {idle_seconds} s"
+        raise refuse(408, "too_slow", said, Connection="close") from None
+    if length > most:
+        raise refuse(413, "too_large", f"the body has more than {most:,} bytes", Connection="close")
     return bytes(body)
 
 
@@ -67,18 +79,22 @@ class Events(Response):
 
     chunks  whole events, as bytes
     gone    called when the client has closed the connection: the chunks should soon come to an end
+    over    called when no more is sent, whether or not the chunks came to their end, or even began
     """
 
     def __init__(
-        self, chunks: AsyncIterator[bytes], gone: Callable[[], None], headers: Mapping[str, str] | None = None
+        self, chunks: AsyncIterator[bytes], gone: Callable[[], None], over: Callable[[], None]
     ) -> None:
         kept = {**NO_STORE, "Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
-        super().__init__(None, 200, {**kept, **(headers or {})})
+        super().__init__(None, 200, kept)
         del self.headers["content-length"]
-        self._chunks, self._when_gone = chunks, gone
+        self._chunks, self._when_gone, self._over = chunks, gone, over
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await unless_gone(receive, self._when_gone, self._send(send))
+        try:
+            await unless_gone(receive, self._when_gone, self._send(send))
+        finally:
+            self._over()
 
     async def _send(self, send: Send) -> None:
         async with aclosing(self._chunks) as chunks:  # type: ignore[type-var]

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+<<<<<<< HEAD
 import time
 from collections.abc import Iterator, Mapping
+=======
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+>>>>>>> main
 from http.client import HTTPConnection, HTTPResponse
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
 SECONDS = 60.0  # that an answer may take
+PATIENCE = 2.0  # seconds that something may take which is waited for
 
 
 class Answer:
@@ -33,21 +41,32 @@ class Stream:
         self.status = self._response.status
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        name, data = "", []
-        while line := self._response.readline():
-            match line.decode().rstrip("\n").split(": ", 1):
-                case ["event", value]:
-                    name = value
-                case ["data", value]:
-                    data.append(value)
-                case [""] if data:
-                    yield name, "\n".join(data)
-                    name, data = "", []
+        return events(iter(self._response.readline, b""))
 
     def close(self) -> None:
         """Go away, whatever is still sent."""
         self._response.close()
         self._connection.close()
+
+
+def events(lines: Iterable[bytes]) -> Iterator[tuple[str, str]]:
+    """Yield the name and the data of each event that comes to its end; what is no field is passed over.
+
+    Source: WHATWG HTML, 9.2.6, interpreting an event stream; lines end with a line feed here.
+    """
+    name, data = "", list[str]()
+    for raw in lines:
+        line = raw.decode(errors="replace").rstrip("\r\n")
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if field == "event":
+            name = value
+        elif field == "data":
+            data.append(value)
+        elif not line:
+            if data:
+                yield name, "\n".join(data)
+            name, data = "", []
 
 
 def call(
@@ -72,6 +91,78 @@ def call(
 def stream(address: str, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Stream:
     """Ask a server, and return what it sends while it sends it."""
     return Stream(_ask(address, "POST", path, body, headers))
+
+
+class Listener:
+    """An address that servers call back; it looks at each call whether the caller is ready.
+
+    statuses  what the calls are answered with, one after the other
+    calls     what each call said, and what /readyz of the caller answered meanwhile
+    """
+
+    def __init__(self, statuses: Sequence[int]) -> None:
+        self.calls: list[tuple[Any, int]] = []
+        calls = self.calls
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                said = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                calls.append((said, call(said["uri"], "GET", "/readyz").status))
+                self.send_response(statuses[min(len(calls), len(statuses)) - 1])
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *parts: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self._server.server_port}/ready"
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+# For steps: what they all do with a server on trial
+
+
+def start(context: Any, **settings: Any) -> None:
+    """Start the server of the spec that the scenario is about; it is stopped when the scenario ends."""
+    part = context.session.outcomes[-1].rules[0].partition(".")[0]
+    with context.session.trial():
+        context.server = context.session.behaviour(part).start(**settings)
+    context.add_cleanup(context.server.stop)
+
+
+def ask(context: Any, path: str, body: Any = None, method: str = "POST", **headers: str) -> Answer:
+    """Ask the server of a scenario."""
+    with context.session.trial():
+        return call(context.server.address, method, path, body, headers)
+
+
+def open_stream(context: Any, path: str, body: Any) -> Stream:
+    """Ask the server of a scenario for a stream; it is closed when the scenario ends."""
+    with context.session.trial():
+        opened = stream(context.server.address, path, body)
+    context.add_cleanup(opened.close)
+    return opened
+
+
+def waited(condition: Callable[[], Any], seconds: float = PATIENCE) -> bool:
+    """Return whether something comes true before long."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def scripted_ids(context: Any, count: int) -> list[int]:
+    """Return ids that a model may write without an end of its text."""
+    end = context.session.subject.config["eos_token_id"]
+    return [i for i in context.session.ids(count + 1) if i != end][:count]
 
 
 def _ask(

@@ -245,3 +245,24 @@ def test_what_a_library_tells_is_told_and_redacted():
     assert (between["event"], between["level"]) == ("between info and warning", "info")
     assert (got["event"], got["level"]) == ("he asked with Bearer [redacted]", "error")
     assert got["logger"] == "uvicorn.error"
+
+
+def test_a_mistake_of_the_server_is_one_line_with_the_request_that_it_is_of(serve):
+    server = serve()
+
+    def decode(ids):
+        raise RuntimeError("password=planted13")
+
+    server.worker.model.decode = decode
+    answer = server.client.post("/detokenize", json={"ids": [1]}, headers={"X-Correlation-Id": "c-1"})
+    assert answer.status_code == 500
+    assert answer.headers["x-correlation-id"] == "c-1"
+    end = time.monotonic() + 10
+    while '"broken"' not in server.logged.getvalue() and time.monotonic() < end:
+        time.sleep(0.002)  # the answer leaves before the line is written
+    got = [json.loads(line) for line in server.logged.getvalue().splitlines()]
+    (broken,) = (line for line in got if line["event"] == "broken")
+    assert (broken["level"], broken["correlation_id"]) == ("error", "c-1")
+    assert "RuntimeError: password=[redacted]" in broken["exception"]
+    counted = server.client.get("/metrics").text
+    assert 'llorch_requests_total{outcome="failed"} 1.0' in counted

@@ -116,6 +116,18 @@ def test_a_body_ends_where_its_answer_says():
     assert read(chunked) == (200, b"abc0123456789")
 
 
+def test_a_body_is_whole_in_pieces_of_any_size():
+    raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n"
+
+    async def go():
+        reader = asyncio.StreamReader()
+        reader.feed_data(raw)
+        answer = await read_head(reader)
+        return [piece async for piece in answer.pieces(4)]
+
+    assert asyncio.run(go()) == [b"abc", b"0123", b"4567", b"89"]
+
+
 @pytest.mark.parametrize(
     "raw",
     [
@@ -362,8 +374,9 @@ def test_an_answer_is_timed_token_by_token():
         streamed(tokens_of(5, 6, 7)),
         streamed({"error": {"message": "no"}}, DONE),
         b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n\r\n",
+        streamed(tokens_of(5, 6, 7), DONE).replace(b"200 OK", b"503 Gone"),
     ],
-    ids=["short", "long", "cut", "error", "refused"],
+    ids=["short", "long", "cut", "error", "refused", "status"],
 )
 def test_an_answer_that_is_not_what_was_asked_for_is_never_timed(raw):
     with pytest.raises(bench.WrongAnswerError):

@@ -110,6 +110,10 @@ def told(folder):
     return kept
 
 
+def of_a_server(context):
+    return context.startswith("features/behaviour/server_")
+
+
 @pytest.mark.untraced
 def test_three_processes_leave_the_evidence_that_one_leaves_in_the_same_order(tmp_path):
     one, three = tmp_path / "one", tmp_path / "three"
@@ -123,6 +127,10 @@ def test_three_processes_leave_the_evidence_that_one_leaves_in_the_same_order(tm
     assert told(one) == told(three)
     assert sum(map(len, told(one).values())) > 3000
     lines = [json.loads((folder / "lines.json").read_text()) for folder in (one, three)]
+    for ran in lines:  # what the threads of a server run depends on the moment in which they are asked
+        assert any(map(of_a_server, ran))
+        for context in [*filter(of_a_server, ran)]:
+            del ran[context]
     assert lines[0] == lines[1]
 
 

@@ -32,6 +32,7 @@ def about(report: Found) -> str:
         lines += [
             f"- Asked: {asked['tokens']} tokens after a prompt of {asked['prompt']} ids, temperature 0, "
             f"streamed; {asked['rounds']} rounds, the servers in turn; medians, with least and most",
+            "- Prompts that share a prefix are the same but for the last 16 ids; no prompt comes twice",
             "- A client asks again as soon as it has its answer. Each answer was checked for its number of "
             "tokens. The clients share the cores with the server that they ask",
         ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from copy import copy
 from multiprocessing.util import Finalize
 from pathlib import Path
@@ -32,18 +34,50 @@ except ImportError as error:
     raise NotHereError(f"{error.name}, of the extra `serve`") from error
 
 
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines(keepends=True)
+
+
+LEAVING = 8  # servers that may take the moment that they need to end, while others are asked
 _LEAVING: list[ExitStack] = []
 
 
-def _all_gone() -> None:
-    """Wait until every server that was stopped has ended."""
-    while _LEAVING:
-        _LEAVING.pop().close()
+def _all_gone(but: int = 0) -> None:
+    """Wait until every server that was stopped has ended, but for the last ones."""
+    while len(_LEAVING) > but:
+        _LEAVING.pop(0).close()
 
 
 Finalize(
     None, _all_gone, exitpriority=10
 )  # at the end of any process, also of a forked one, which no atexit is
+
+
+class Gate:
+    """What a model waits at, before each call, while it is closed."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._pass: int | None = None  # calls that may pass; None: all
+        self.held = 0  # calls that wait
+
+    def close(self, after: int = 0) -> None:
+        """Let so many calls pass, and no more."""
+        with self._changed:
+            self._pass = after
+
+    def open(self) -> None:
+        with self._changed:
+            self._pass = None
+            self._changed.notify_all()
+
+    def wait(self) -> None:
+        with self._changed:
+            self.held += 1
+            self._changed.wait_for(lambda: self._pass != 0)
+            self.held -= 1
+            if self._pass:
+                self._pass -= 1
 
 
 class Live:
@@ -52,21 +86,86 @@ class Live:
     address  where it listens
     audit    folder of its audit log
     logged   what it has logged
+    gate     what its model waits at
     """
 
-    def __init__(self, stack: ExitStack, server: Server, audit: Path, logged: io.StringIO) -> None:
-        self._stack, self.server, self.audit, self.logged = stack, server, audit, logged
+    def __init__(
+        self, stack: ExitStack, server: Fronted, audit: Path, logged: io.StringIO, gate: Gate
+    ) -> None:
+        self._stack, self.server, self.audit, self.logged, self.gate = stack, server, audit, logged, gate
         self.address = server.address
+        self._left = False
 
     def stop(self) -> None:
-        """Let it end. That takes a moment, which nobody waits for before the next one has started."""
+        """Let it end. That takes a moment, which nobody waits for."""
+        self.gate.open()
         self.server.stop()
-        _LEAVING.append(self._stack)
+        if not self._left:
+            self._left = True
+            _LEAVING.append(self._stack)
+
+    def log(self) -> list[Any]:
+        """Return the lines of the log; None in the place of one that is no JSON object."""
+        return [_object(line) for line in self.logged.getvalue().splitlines()]
 
     def audited(self) -> list[dict[str, Any]]:
         """Return the events of the audit log, oldest first."""
-        lines = [line for path in sorted(self.audit.glob("*.audit")) for line in path.open(encoding="utf-8")]
+        lines = [line for path in sorted(self.audit.glob("*.audit")) for line in _lines(path)]
         return [json.loads(line)["event"] for line in lines if line.endswith("\n")]
+
+
+def _object(line: str) -> Any:
+    with suppress(ValueError):
+        if isinstance(said := json.loads(line), dict):
+            return said
+    return None
+
+
+class Fronted(Server):
+    """The server, with something in front of its application.
+
+    state  "" at first; "ready"; then its exit code, or the name of what made it end
+    """
+
+    front: Callable[[Any], Any] | None = None
+    state = ""
+
+    def application(self) -> Any:
+        made = super().application()
+        return self.front(made) if self.front else made
+
+    async def serve(self) -> int:
+        said = self.on_ready
+
+        def ready() -> None:
+            self.state = "ready"
+            said()
+
+        self.on_ready = ready
+        try:
+            code = await super().serve()
+        except BaseException as error:
+            self.state = type(error).__name__
+            raise
+        self.state = str(code)
+        return code
+
+
+@contextmanager
+def beginning(server: Fronted) -> Iterator[None]:
+    """Have a server listen in a thread, as `running`, whether it becomes ready or not."""
+
+    def run() -> None:
+        with suppress(Exception):  # server.state tells it
+            asyncio.run(server.serve())
+
+    thread = threading.Thread(target=run, name="server", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.stop()
+        thread.join(60)
 
 
 class Served:
@@ -88,6 +187,11 @@ class Served:
         writes: Sequence[int] | None = None,
         environment: Mapping[str, str] | None = None,
         tokens: Path | None = None,
+        breaks: str | None = None,
+        times: float = 1.0,
+        held: int | None = None,
+        options: Mapping[str, Any] | None = None,
+        wait: bool = True,
         **settings: Any,
     ) -> Live:
         """Start a server on a free port of 127.0.0.1.
@@ -95,34 +199,57 @@ class Served:
         writes       ids that the model then writes, whatever it is asked; None: the model on trial
         environment  of the process, as far as tokens are concerned
         tokens       a file of tokens
+        breaks       what the model says when it fails, which it does behind its first call
+        times        the logits of the model, as if ln_f were of other weights
+        held         calls of the model that pass before it is held
+        options      of `Server`, such as known and callback
+        wait         until it is ready
         """
-        model = self.model if writes is None else scripted(self.model, writes)
+        model, gate = self.model, Gate()
+        if times != 1.0:
+            model = _with_forward(model, lambda right: lambda *a, **b: right(*a, **b) * np.float32(times))
+        if writes is not None:
+            model = scripted(model, writes)
+        if breaks is not None:
+            model = broken(model, breaks)
+        if held is not None:
+            gate.close(held)
+        model = gated(model, gate)
         with ExitStack() as stack:
             audit = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llorch-audit-")))
             logged = io.StringIO()
             read = Tokens.read(environment or {}, tokens)
             worker = self.worker(
-                model, Settings(**settings), read, AuditLog(audit), configure(logged, "info", True)
+                model,
+                Settings(**settings),
+                read,
+                AuditLog(audit, fsync="never"),
+                configure(logged, "info", True),
             )
-            server = self.server(worker)
-            stack.enter_context(running(server))
-            _all_gone()
-            return Live(stack.pop_all(), server, audit, logged)
+            server = self.server(worker, **(options or {}))
+            stack.enter_context(running(server) if wait else beginning(server))
+            _all_gone(but=LEAVING)
+            return Live(stack.pop_all(), server, audit, logged, gate)
         raise AssertionError
 
     def worker(self, model: Model, *parts: Any) -> Worker:
         """Return the worker; a mistake may change it before it takes work."""
         return Worker(model, *parts)
 
-    def server(self, worker: Worker) -> Server:
+    def server(self, worker: Worker, **options: Any) -> Fronted:
         """Return the server; a mistake may stand in front of its application."""
-        front = self.front()
+        kind = (
+            type("Fronted", (self.kind,), {"front": staticmethod(front)})
+            if (front := self.front())
+            else self.kind
+        )
+        made: Fronted = kind(worker, "127.0.0.1", 0, **options)
+        return made
 
-        class Fronted(Server):
-            def application(self) -> Any:
-                return front(super().application()) if front else super().application()
-
-        return Fronted(worker, "127.0.0.1", 0)
+    @property
+    def kind(self) -> type[Fronted]:
+        """The server; a mistake may be of another kind."""
+        return Fronted
 
     def front(self) -> Callable[[Any], Any] | None:
         """Return what a mistake puts in front of the application; None for nothing."""
@@ -149,6 +276,50 @@ def scripted(model: Model, writes: Sequence[int]) -> Model:
         return np.stack(found)
 
     made.forward = forward
+    return made
+
+
+Forward = Callable[..., Array]
+
+
+def _with_forward(model: Model, change: Callable[[Forward], Forward]) -> Model:
+    made = copy(model)
+    made.forward = change(model.forward)
+    return made
+
+
+def gated(model: Model, gate: Gate) -> Model:
+    """Return a model that waits at a gate before each call."""
+
+    def change(right: Forward) -> Forward:
+        def forward(*parts: Any, **named: Any) -> Array:
+            gate.wait()
+            return right(*parts, **named)
+
+        forward.rows_alone = getattr(right, "rows_alone", False)  # type: ignore[attr-defined]
+        return forward
+
+    return _with_forward(model, change)
+
+
+def broken(model: Model, says: str) -> Model:
+    """Return a model that raises an error at each call but the first, which is the self-check's."""
+
+    def change(right: Forward) -> Forward:
+        first = iter([True])
+
+        def forward(*parts: Any, **named: Any) -> Array:
+            if not next(first, False):
+                raise RuntimeError(says)
+            return right(*parts, **named)
+
+        return forward
+
+    def decode(ids: Any) -> str:
+        raise RuntimeError(says)
+
+    made = _with_forward(model, change)
+    made.decode = decode  # type: ignore[method-assign]
     return made
 
 
