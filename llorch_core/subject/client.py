@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import json
-<<<<<<< HEAD
-import time
-from collections.abc import Iterator, Mapping
-=======
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
->>>>>>> main
 from http.client import HTTPConnection, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -93,6 +88,23 @@ def stream(address: str, path: str, body: Any, headers: Mapping[str, str] | None
     return Stream(_ask(address, "POST", path, body, headers))
 
 
+def call_slowly(address: str, path: str, body: Any, seconds: float) -> Answer:
+    """Ask a server, with the last byte that long after all others, and return its whole answer."""
+    parts, raw = urlsplit(address), json.dumps(body).encode()
+    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=SECONDS)
+    try:
+        connection.putrequest("POST", path)
+        connection.putheader("Content-Length", str(len(raw)))
+        connection.endheaders()
+        connection.send(raw[:-1])
+        time.sleep(seconds)
+        connection.send(raw[-1:])
+        response = connection.getresponse()
+        return Answer(response, response.read())
+    finally:
+        connection.close()
+
+
 class Listener:
     """An address that servers call back; it looks at each call whether the caller is ready.
 
@@ -141,10 +153,10 @@ def ask(context: Any, path: str, body: Any = None, method: str = "POST", **heade
         return call(context.server.address, method, path, body, headers)
 
 
-def open_stream(context: Any, path: str, body: Any) -> Stream:
+def open_stream(context: Any, path: str, body: Any, **headers: str) -> Stream:
     """Ask the server of a scenario for a stream; it is closed when the scenario ends."""
     with context.session.trial():
-        opened = stream(context.server.address, path, body)
+        opened = stream(context.server.address, path, body, headers)
     context.add_cleanup(opened.close)
     return opened
 
@@ -173,20 +185,3 @@ def _ask(
     raw = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     connection.request(method, path, raw, dict(headers or {}))
     return connection
-
-
-def call_slowly(address: str, path: str, body: Any, seconds: float) -> Answer:
-    """Ask a server, with the last byte that long after all others, and return its whole answer."""
-    parts, raw = urlsplit(address), json.dumps(body).encode()
-    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=SECONDS)
-    try:
-        connection.putrequest("POST", path)
-        connection.putheader("Content-Length", str(len(raw)))
-        connection.endheaders()
-        connection.send(raw[:-1])
-        time.sleep(seconds)
-        connection.send(raw[-1:])
-        response = connection.getresponse()
-        return Answer(response, response.read())
-    finally:
-        connection.close()
