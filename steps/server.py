@@ -7,11 +7,7 @@ from behave import given, then, when
 
 from llorch_core.check.compare import compare, compare_text
 from llorch_core.engine.sampling import Sampling
-<<<<<<< HEAD
-from llorch_core.subject.asking import ask, open_stream, start, waited
-=======
 from llorch_core.subject.client import ask, open_stream, start, waited
->>>>>>> main
 from llorch_core.trace.session import NotHereError
 
 

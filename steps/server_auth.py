@@ -8,7 +8,7 @@ from behave import given, then, when
 
 from llorch_core.check.compare import compare, compare_text
 from llorch_core.engine.errors import UsageError
-from llorch_core.subject.asking import ask, open_stream, start, waited
+from llorch_core.subject.client import ask, open_stream, start, waited
 from llorch_core.trace.session import NotHereError
 
 TOKENS = {

@@ -10,7 +10,7 @@ from behave import given, then, when
 
 from llorch_core.check.compare import compare, compare_text
 from llorch_core.subject import client
-from llorch_core.subject.asking import ask, open_stream, start, waited
+from llorch_core.subject.client import ask, open_stream, start, waited
 
 MAXIMUM = 3_600_000  # ms, where nothing else is set
 

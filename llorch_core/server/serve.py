@@ -24,11 +24,6 @@ from llorch_core.server.jobs import all_over
 from llorch_core.server.self_check import Known, SelfCheckError, check, digest_of_weights
 from llorch_core.server.worker import DRAINING, HEALTHY, UNHEALTHY, Worker
 
-<<<<<<< HEAD
-SECONDS_OF_SILENCE = 30  # that a client may leave what was sent to it unread
-=======
-MOST_OF_A_HEADER = 2**14  # bytes of all headers of a request
->>>>>>> main
 LAST_WORDS = 5.0  # seconds that work which was stopped has to say so
 TRIES = 4  # of the ready callback
 
@@ -99,13 +94,8 @@ class Server:
             log_config=None,
             access_log=False,
             server_header=False,
-<<<<<<< HEAD
             h11_max_incomplete_event_size=2 * MOST_OF_HEADERS,
-            timeout_keep_alive=30,
-=======
-            h11_max_incomplete_event_size=MOST_OF_A_HEADER,
             timeout_keep_alive=worker.settings.idle_seconds,
->>>>>>> main
             timeout_graceful_shutdown=int(LAST_WORDS),
         )
         self._listener = _Listener(config)

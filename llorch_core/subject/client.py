@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import json
-<<<<<<< HEAD
-import time
-from collections.abc import Iterator, Mapping
-=======
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
->>>>>>> main
 from http.client import HTTPConnection, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -136,15 +131,16 @@ def start(context: Any, **settings: Any) -> None:
 
 
 def ask(context: Any, path: str, body: Any = None, method: str = "POST", **headers: str) -> Answer:
-    """Ask the server of a scenario."""
+    """Ask the server of a scenario; underscores in names of headers are hyphens."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
     with context.session.trial():
-        return call(context.server.address, method, path, body, headers)
+        return call(context.server.address, method, path, body, named)
 
 
-def open_stream(context: Any, path: str, body: Any) -> Stream:
+def open_stream(context: Any, path: str, body: Any, **headers: str) -> Stream:
     """Ask the server of a scenario for a stream; it is closed when the scenario ends."""
     with context.session.trial():
-        opened = stream(context.server.address, path, body)
+        opened = stream(context.server.address, path, body, headers)
     context.add_cleanup(opened.close)
     return opened
 

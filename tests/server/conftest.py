@@ -42,20 +42,19 @@ def served():
         yield Served(stack)
 
 
-<<<<<<< HEAD
 @pytest.fixture(scope="session")
 def guarded():
     """A server that asks for a bearer token, and knows two."""
     with ExitStack() as stack:
         tokens = "first:correct-horse-battery,second:staple-staple-staple"
         yield Served(stack, environment={"LLORCH_API_TOKENS": tokens})
-=======
+
+
 @pytest.fixture(scope="module")
 def serve_for_all():
     """serve_for_all(**settings) -> a server for the tests of a file."""
     with ExitStack() as stack:
         yield lambda **settings: Served(stack, **settings)
->>>>>>> main
 
 
 @pytest.fixture

@@ -23,13 +23,10 @@ HOMES: dict[str, str] = {
     "server_stream": "server_stream.Stream",
     "server_batch": "server_batch.Batching",
     "server_audit": "server_audit.ServerAudit",
-<<<<<<< HEAD
     "server_auth": "server_auth.Auth",
     "server_deadline": "server_deadline.Deadlines",
-=======
     "server_log": "server_log.Logs",
     "server_life": "server_life.Life",
->>>>>>> main
 }
 
 
