@@ -20,8 +20,7 @@ BEFORE: tuple[str, ...] = ("configuration", "weight_file", "tokenizer")  # what 
 AFTER: tuple[str, ...] = (  # and after it
     *("kv_cache", "sampling", "generation", "recording"),
     *("server_api", "server_stream", "server_batch", "server_audit"),
-    *("server_auth", "server_deadline"),
-    *("server_log", "server_life"),
+    *("server_deadline", "server_auth", "server_log", "server_life"),
 )
 ORDER = (
     "embedding", "layer_norm", "qkv", "cache", "attention_scores", "attention_weights", "attention_context",

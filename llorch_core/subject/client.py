@@ -148,9 +148,10 @@ def start(context: Any, **settings: Any) -> None:
 
 
 def ask(context: Any, path: str, body: Any = None, method: str = "POST", **headers: str) -> Answer:
-    """Ask the server of a scenario."""
+    """Ask the server of a scenario; underscores in names of headers are hyphens."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
     with context.session.trial():
-        return call(context.server.address, method, path, body, headers)
+        return call(context.server.address, method, path, body, named)
 
 
 def open_stream(context: Any, path: str, body: Any, **headers: str) -> Stream:
