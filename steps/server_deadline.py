@@ -30,9 +30,9 @@ def send(context, query=None, header=None, added=1, prompt=3, **body):
     """
     path = "/v1/completions" + ("" if query is None else f"?deadline_ms={query}")
     asked = {"prompt": context.session.ids(prompt), "max_tokens": added, **body}
+    before = time.monotonic()  # also what is lost here is time that the request was on its way
     text = header(time.time()) if callable(header) else header
     headers = {} if text is None else {"X-Deadline": text}
-    before = time.monotonic()
     context.answer = ask(context, path, asked, **headers)
     context.took = 1000 * (time.monotonic() - before)
 

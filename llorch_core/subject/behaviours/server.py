@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -216,7 +217,9 @@ class Served:
             gate.close(held)
         model = gated(model, gate)
         with ExitStack() as stack:
-            audit = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llorch-audit-")))
+            # a TemporaryDirectory would be emptied at the exit of the process before its server has ended
+            audit = Path(tempfile.mkdtemp(prefix="llorch-audit-"))
+            stack.callback(shutil.rmtree, audit, ignore_errors=True)
             logged = io.StringIO()
             read = Tokens.read(environment or {}, tokens)
             worker = self.worker(
