@@ -17,7 +17,7 @@ from llorch_core.trace.session import Session
 ROOT = Path(__file__).parents[1]
 
 # How much the suite holds. Where something is added, add it here; what is lost without a word turns red.
-CENSUS = {"scenarios": 206, "comparisons": 220, "claims": 262, "mistakes": 245}
+CENSUS = {"scenarios": 301, "comparisons": 327, "claims": 403, "mistakes": 385}
 
 
 def read_yaml(text):
@@ -152,4 +152,4 @@ def test_a_step_that_does_nothing_is_noticed(session, matcher):
 
 
 def test_every_rule_is_still_loaded():
-    assert len(load_specs().all_rules()) >= 138
+    assert len(load_specs().all_rules()) >= 229

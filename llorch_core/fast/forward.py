@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,7 @@ class Forward:
         self._widths = self._widths_of_buffers()
         self._buffers: dict[str, Array] = {}
         self._counter = np.zeros(1, np.int64)
+        self._one_at_a_time = RLock()  # threads share the team and the buffers
 
     def __call__(
         self,
@@ -137,6 +139,12 @@ class Forward:
         caches: Sequence[KVCache],
         rows: Rows = "all",
         observer: Observer | None = None,
+    ) -> Array:
+        with self._one_at_a_time:
+            return self._read(chunks, caches, rows, observer)
+
+    def _read(
+        self, chunks: Sequence[Ids], caches: Sequence[KVCache], rows: Rows, observer: Observer | None
     ) -> Array:
         lengths = [len(chunk) for chunk in chunks]
         if sum(lengths) > MOST_ROWS:
@@ -180,7 +188,7 @@ class Forward:
                 assert observer is not None
                 observer(start + sequence, name, x)
 
-            return self(chunks[start:end], caches[start:end], rows, shown if observer else None)
+            return self._read(chunks[start:end], caches[start:end], rows, shown if observer else None)
 
         return np.concatenate([logits(*edges) for edges in itertools.pairwise(starts)])
 

@@ -1,5 +1,7 @@
 """The kernels' forward pass against the NumPy engine's, in every way of reading."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -159,3 +161,13 @@ def test_one_thread_gives_what_two_give_to_rounding():
 def test_what_no_backend_has_is_refused(backend, precision, said):
     with pytest.raises(UsageError, match=said):
         load(None, backend, precision)
+
+
+def test_threads_may_read_at_the_same_time():
+    model = load(None, "fast")
+    prompts = [list(range(i, i + 5 + 20 * (i % 2))) for i in range(6)]
+    alone = [model.logits(prompt) for prompt in prompts]
+    with ThreadPoolExecutor(6) as pool:
+        for _ in range(5):
+            together = list(pool.map(model.logits, prompts, timeout=60))
+            assert all(a.tobytes() == b.tobytes() for a, b in zip(alone, together, strict=True))
