@@ -174,7 +174,7 @@ def waited(condition: Callable[[], Any], seconds: float = PATIENCE) -> bool:
 
 def scripted_ids(context: Any, count: int) -> list[int]:
     """Return ids that a model may write without an end of its text."""
-    end = context.session.subject.config["eos_token_id"]
+    end = context.session.subject.config.get("eos_token_id")
     return [i for i in context.session.ids(count + 1) if i != end][:count]
 
 
