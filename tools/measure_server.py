@@ -1,6 +1,5 @@
 """Measure `llorch serve`, beside llama-cpp-python's server; docs/server.md has the figures.
 
-    export OPENBLAS_NUM_THREADS=1
     python tools/measure_server.py [--shape gpt2] [--rounds 3] [--markdown docs/server.md] [--json out.json]
     python tools/measure_server.py --soak 1800
     python tools/measure_server.py --fuzz 600

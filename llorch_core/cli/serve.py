@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from llorch_core.server.self_check import Known
 
 SHARES = {"float32": 1e-4, "bfloat16": 5e-2, "int8": 1e-1, "int4": 6e-1}  # of the largest logit
+GIVE_WAY = 5e-4  # seconds that a thread of Python keeps another waiting: the batch should not be that one
 KNOWN_IDS = 8  # of the prompt whose answer is computed by the oracle
 
 
@@ -179,6 +180,7 @@ def command(
         click.echo(f"llorch serves {chosen.folder.name} at {server.address}")
         sys.stdout.flush()
 
+    sys.setswitchinterval(GIVE_WAY)
     server = Server(worker, host, port, known, callback_url, worker_id, ready)
     try:
         return asyncio.run(server.serve())

@@ -113,7 +113,8 @@ class Addresses:
     async def cancel(self, request: Request) -> Response:
         """Stop a job, if it runs."""
         body = await self._body(request, "CancelRequest", work=False)
-        if job := self.worker.jobs.get(body["job_id"]):
+        who: Who = request.scope["who"]
+        if job := self.worker.jobs.get((who.name, body["job_id"])):  # a job of somebody else is none
             job.cancel("asked for")
         return Json({"job_id": body["job_id"]}, 202)
 

@@ -98,7 +98,7 @@ class Job:
             return
         self._ended = True
         worker, reason = self.worker, self.failure.reason if self.failure else self.last
-        worker.jobs.pop(self.id, None)
+        worker.jobs.pop((self.who.name, self.id), None)
         worker.streams.let_go(self.who.name)
         seconds = time.monotonic() - self.started
         worker.metrics.finished(
@@ -130,7 +130,7 @@ def accept(worker: Worker, who: Who, ask: Ask, id: str, route: str, deadline: De
     429 where there is no room, 504 where its deadline leaves no time to read the prompt, 503 where the
     audit log is full, 409 where another job has its id.
     """
-    if id in worker.jobs:
+    if (who.name, id) in worker.jobs:
         raise refuse(409, "job_exists", "there is a running job with this job_id; choose another")
     if deadline.expired() or not worker.speed.enough(deadline, ask.prompt_tokens):
         said = "is past" if deadline.expired() else "leaves no time to read the prompt"
@@ -139,7 +139,7 @@ def accept(worker: Worker, who: Who, ask: Ask, id: str, route: str, deadline: De
         raise refuse(429, "busy", "this token has as many requests running as it may", Retry_After="1")
     run = None
     try:
-        run = Run(worker.batch, ask.works(deadline.at))
+        run = Run(worker.batch, ask.works(deadline.at), worker.mailbox)
         worker.record("request.accepted", job_id=id, **who.for_audit(), route=route, **_asked(ask, deadline))
     except QueueFullError as error:
         worker.streams.let_go(who.name)
@@ -150,7 +150,7 @@ def accept(worker: Worker, who: Who, ask: Ask, id: str, route: str, deadline: De
             run.cancel()
         raise refuse(503, "audit_full", "the audit log cannot be written; nothing runs unrecorded") from error
     job = Job(worker, who, ask, id, route, run, deadline)
-    worker.jobs[id] = job
+    worker.jobs[who.name, id] = job
     worker.metrics.accepted()
     worker.log.info("request.accepted", job_id=id, tokens_in=ask.prompt_tokens, sequences=len(run.works))
     return job

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -40,7 +39,6 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
-        self._lock, self._told = threading.Lock(), (0, 0)
         started = time.monotonic()
 
         def counter(name: str, help: str) -> Counter:
@@ -132,24 +130,16 @@ class Metrics:
         """Count records that the audit log could not take."""
         self._audit_lost.inc(records)
 
-    def observe(
-        self, *, queue: int, running: int, prefix_bytes: int = 0, prefix_found: int = 0, prefix_read: int = 0
-    ) -> None:
+    def observe(self, *, queue: int, running: int, prefix_bytes: int = 0) -> None:
         """Set what is so at the moment, from plain numbers: nobody is asked, and nothing is waited for.
 
         queue         sequences that wait for a place
         running       sequences that are in the batch
         prefix_bytes  of keys and values that are held for other prompts
-        prefix_found  tokens of prompts that were known already, since the start
-        prefix_read   tokens of prompts that were read, since the start
         """
         self._queue.set(queue)
         self._running.set(running)
         self._prefix_bytes.set(prefix_bytes)
-        with self._lock:  # two scrapes at a time add what is new once
-            found, read = self._told
-            self.prefix(max(0, prefix_found - found), max(0, prefix_read - read))
-            self._told = max(found, prefix_found), max(read, prefix_read)
 
     def memory_bytes(self) -> int:
         """Return the resident memory of this process; where the system does not tell it, the most so far."""

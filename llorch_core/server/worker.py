@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from llorch_core.engine.model import Model
@@ -13,6 +14,7 @@ from llorch_core.server.contract import Contract
 from llorch_core.server.deadline import PrefillSpeed
 from llorch_core.server.logs import Log
 from llorch_core.server.metrics import Metrics
+from llorch_core.server.run import Mailbox
 from llorch_core.server.settings import MIB, Settings
 
 if TYPE_CHECKING:
@@ -39,9 +41,14 @@ class Worker:
         self.metrics = Metrics()
         self.speed = PrefillSpeed()
         self.streams = Streams(settings.streams_per_token)
-        self.jobs: dict[str, Job] = {}
+        self.jobs: dict[tuple[str, str], Job] = {}  # by the name of who asked, and their name for it
         self.watch = Watch(joined=self._joined, read=self.speed.measured, step=self.metrics.step)
         self.batch = Batch(model, settings.max_batch, settings.queue, settings.prefix_mib * MIB, self.watch)
+
+    @cached_property
+    def mailbox(self) -> Mailbox:
+        """What brings events to the event loop, which runs when this is asked for first."""
+        return Mailbox()
 
     def _joined(self, seconds: float, known: int, unread: int) -> None:
         self.metrics.waited(seconds)

@@ -109,20 +109,6 @@ def test_what_is_so_at_the_moment_is_what_was_told_last():
     assert got["llorch_prefix_cache_miss_tokens_total"] == 17
 
 
-def test_totals_of_the_prefix_cache_are_told_as_they_are_however_often():
-    metrics = Metrics()
-    for found, read in ((64, 10), (64, 10), (192, 17)):
-        metrics.observe(queue=0, running=0, prefix_found=found, prefix_read=read)
-    got = read_hits(metrics)
-    metrics.observe(queue=0, running=0)
-    assert got == read_hits(metrics) == (192, 17)
-
-
-def read_hits(metrics: Metrics) -> tuple[float, float]:
-    got = read(metrics)
-    return got["llorch_prefix_cache_hit_tokens_total"], got["llorch_prefix_cache_miss_tokens_total"]
-
-
 def test_memory_is_that_of_this_process():
     got = read(Metrics())["llorch_process_resident_memory_bytes"]
     with Path("/proc/self/status").open() as status:

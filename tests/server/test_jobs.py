@@ -1,0 +1,40 @@
+"""Jobs belong to whoever asked for them."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+FIRST, SECOND = ({"Authorization": f"Bearer {token}"} for token in ("a" * 16 + "1", "a" * 16 + "2"))
+JOB = {"job_id": "mine", "prompt": "To be", "max_tokens": 200}
+
+
+def last_event(lines):
+    return json.loads([line for line in lines if line.startswith("data: ")][-1][6:])
+
+
+def test_a_job_is_cancelled_by_its_own_token_alone_and_its_name_is_free_to_others(serve):
+    tokens = {"LLORCH_API_TOKENS": f"one:{'a' * 16}1,two:{'a' * 16}2"}
+    client = serve(environment=tokens).client
+
+    def run(who, cancelled_by):
+        with client.stream("POST", "/execute", json=JOB, headers=who) as stream:
+            assert stream.status_code == 200
+            lines = stream.iter_lines()
+            read = [next(lines)]
+            for one in cancelled_by:
+                answer = client.post("/cancel", json={"job_id": "mine"}, headers=one)
+                assert answer.status_code == 202
+            return last_event([*read, *lines])
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(run, FIRST, [FIRST])
+        second = pool.submit(run, SECOND, [])
+        assert first.result(30)["code"] == "CANCELLED"
+        assert second.result(30)["stop_reason"] == "MAX_TOKENS"
+    assert run(SECOND, [FIRST])["stop_reason"] == "MAX_TOKENS"
+
+
+def test_a_name_that_is_in_use_is_refused(served):
+    with served.client.stream("POST", "/execute", json=JOB) as stream:
+        next(stream.iter_lines())
+        assert served.client.post("/execute", json=JOB).status_code == 409
+    assert served.client.post("/cancel", json={"job_id": "mine"}).status_code == 202
