@@ -67,6 +67,8 @@ class Door:
                 elif name is None and scope["path"] not in FREE:
                     await self._turn_away(scope, receive, named, header is None)
                 else:
+                    if name and scope["method"] == "POST":  # what only looks would fill the log
+                        worker.note("auth.accepted", name=name, **who.for_audit())
                     await self._app(scope, receive, named)
             except Exception:  # it has been answered; raised again it would be printed past the log
                 worker.log.error("broken", exc_info=True)

@@ -10,6 +10,7 @@ import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from importlib.metadata import version
 from types import FrameType
 
@@ -127,6 +128,12 @@ class Server:
                     weights_sha256=worker.weights_sha256,
                     address=self.address,
                 )
+                worker.record(
+                    "config.loaded",
+                    source="start",
+                    settings=[f"{name} = {value}" for name, value in asdict(worker.settings).items()],
+                    tokens=list(worker.tokens.names),
+                )
                 worker.status = HEALTHY
                 if self._callback:
                     why = "callback"
@@ -203,7 +210,7 @@ class Server:
         except UsageError as error:
             self.worker.log.error("tokens.kept", why=str(error))
             return
-        self.worker.note("config.loaded", source="tokens, on SIGHUP")
+        self.worker.note("config.loaded", source="tokens, on SIGHUP", tokens=list(self.worker.tokens.names))
         self.worker.log.info("tokens.loaded")
 
     def _call(self, url: str) -> None:

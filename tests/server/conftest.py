@@ -1,7 +1,7 @@
 """A server of the embedded model in this process, on a port of 127.0.0.1 that was free."""
 
 import io
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import httpx
 import pytest
@@ -62,3 +62,15 @@ def serve():
     """serve(**settings) -> a server of a test's own; it is stopped when the test has ended."""
     with ExitStack() as stack:
         yield lambda **settings: Served(stack, **settings)
+
+
+@pytest.fixture
+def serve_and_stop():
+    """`with serve_and_stop(**settings) as server`: it has ended when the block ends."""
+
+    @contextmanager
+    def run(**settings):
+        with ExitStack() as stack:
+            yield Served(stack, **settings)
+
+    return run

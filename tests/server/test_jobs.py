@@ -38,3 +38,21 @@ def test_a_name_that_is_in_use_is_refused(served):
         next(stream.iter_lines())
         assert served.client.post("/execute", json=JOB).status_code == 409
     assert served.client.post("/cancel", json={"job_id": "mine"}).status_code == 202
+
+
+def test_the_audit_log_says_who_did_what_from_the_start_to_the_end(serve_and_stop, tmp_path):
+    tokens = {"LLORCH_API_TOKENS": f"one:{'a' * 16}1,two:{'a' * 16}2"}
+    with serve_and_stop(environment=tokens, audit=tmp_path) as server:
+        server.client.post("/v1/completions", json={"prompt": "To be", "max_tokens": 2}, headers=FIRST)
+        server.client.post("/v1/completions", json={"prompt": "To be"})
+        server.client.get("/v1/models", headers=FIRST)
+    (file,) = tmp_path.glob("*.audit")
+    events = [json.loads(line)["event"] for line in file.read_text().splitlines()]
+    assert [event["type"] for event in events] == [
+        *("server.started", "config.loaded", "auth.accepted", "request.accepted", "request.finished"),
+        *("auth.refused", "server.stopped"),
+    ]
+    assert events[1]["tokens"] == ["one", "two"]
+    assert "max_batch = 16" in events[1]["settings"]
+    assert (events[2]["name"], events[2]["token"]) == ("one", events[3]["token"])
+    assert "To be" not in file.read_text()
