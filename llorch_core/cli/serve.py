@@ -90,6 +90,7 @@ KNOWN_IDS = 8  # of the prompt whose answer is computed by the oracle
     help="What to do with requests that cannot be recorded.",
 )
 @click.option("--no-metrics", is_flag=True, help="Leave out /metrics.")
+@click.option("--weights-sha256", help="Serve no weights but those of this digest, which /health tells.")
 @click.option("--callback-url", help="Told by POST when the server is ready; it ends if that fails.")
 @click.option("--worker-id", default="llorch", show_default=True, help="The server's name in the callback.")
 @click.option(
@@ -126,6 +127,7 @@ def command(
     audit_fsync: str,
     audit_on_full: str,
     no_metrics: bool,
+    weights_sha256: str | None,
     callback_url: str | None,
     worker_id: str,
     log: str,
@@ -181,7 +183,7 @@ def command(
         sys.stdout.flush()
 
     sys.setswitchinterval(GIVE_WAY)
-    server = Server(worker, host, port, known, callback_url, worker_id, ready)
+    server = Server(worker, host, port, known, callback_url, worker_id, ready, weights_sha256)
     try:
         return asyncio.run(server.serve())
     except SelfCheckError as error:

@@ -43,6 +43,15 @@ def digest_of_weights(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def check_digest(found: str, wanted: str | None) -> None:
+    """Raise SelfCheckError where the weights have another digest than they should."""
+    if wanted is not None and found != wanted.lower():
+        raise SelfCheckError(
+            f"the weights have the SHA-256 {found} (wanted {wanted}).\n"
+            "The server takes no work. Is this the right folder, and was it copied whole?"
+        )
+
+
 def check(model: Model, known: Known | None) -> None:
     """Read a prompt whose answer is known; where none is, logits must be numbers. Spec: server_life.
 

@@ -22,7 +22,13 @@ from llorch_core.engine.errors import UsageError
 from llorch_core.server.app import make_app
 from llorch_core.server.door import MOST_OF_HEADERS
 from llorch_core.server.jobs import all_over
-from llorch_core.server.self_check import Known, SelfCheckError, check, digest_of_weights
+from llorch_core.server.self_check import (
+    Known,
+    SelfCheckError,
+    check,
+    check_digest,
+    digest_of_weights,
+)
 from llorch_core.server.worker import DRAINING, HEALTHY, UNHEALTHY, Worker
 
 LAST_WORDS = 5.0  # seconds that work which was stopped has to say so
@@ -68,6 +74,7 @@ class Server:
     callback     an address that is told when the server is ready; where that fails, the server ends
     worker_id    names the server to whom it calls
     on_ready     called when new work is taken
+    weights_sha256  what the digest of the weight files has to be; None: any
     """
 
     wait = 0.5  # seconds before the second try of the callback, doubled for each further one
@@ -81,8 +88,9 @@ class Server:
         callback: str | None = None,
         worker_id: str = "llorch",
         on_ready: Callable[[], None] = lambda: None,
+        weights_sha256: str | None = None,
     ) -> None:
-        self.worker, self._known = worker, known
+        self.worker, self._known, self._weights_sha256 = worker, known, weights_sha256
         self._callback, self._worker_id, self.on_ready = callback, worker_id, on_ready
         self._socket = _listen(host, port, worker.settings.idle_seconds)
         self.address = _address_of(self._socket)
@@ -119,6 +127,7 @@ class Server:
         why = "self-check"
         try:
             worker.weights_sha256 = await asyncio.to_thread(digest_of_weights, worker.model.folder)
+            check_digest(worker.weights_sha256, self._weights_sha256)
             await asyncio.to_thread(check, worker.model, self._known)
             if not self._stopping:
                 worker.record(

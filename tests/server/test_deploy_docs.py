@@ -41,7 +41,7 @@ def read(arguments):
 
 
 def test_every_option_is_one_of_the_command():
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", TEXT)) - set(OF_OTHERS)
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", TEXT)) - set(OF_OTHERS)
     assert named - OPTIONS.keys() == set()
     assert OPTIONS.keys() - named <= {"--model", "--host", "--port"}
 

@@ -33,11 +33,17 @@ def test_a_job_is_cancelled_by_its_own_token_alone_and_its_name_is_free_to_other
     assert run(SECOND, [FIRST])["stop_reason"] == "MAX_TOKENS"
 
 
-def test_a_name_that_is_in_use_is_refused(served):
-    with served.client.stream("POST", "/execute", json=JOB) as stream:
-        next(stream.iter_lines())
-        assert served.client.post("/execute", json=JOB).status_code == 409
-    assert served.client.post("/cancel", json={"job_id": "mine"}).status_code == 202
+def test_a_name_that_is_in_use_is_refused(serve):
+    client = serve(max_batch=1).client
+    busy = {"prompt": "To be", "max_tokens": 200, "n": 16, "stream": True}
+    with (
+        client.stream("POST", "/v1/completions", json=busy) as others,
+        client.stream("POST", "/execute", json=JOB) as waiting,
+    ):
+        assert (others.status_code, waiting.status_code) == (200, 200)
+        next(waiting.iter_lines())
+        assert client.post("/execute", json=JOB).status_code == 409
+        assert client.post("/cancel", json={"job_id": "mine"}).status_code == 202
 
 
 def test_the_audit_log_says_who_did_what_from_the_start_to_the_end(serve_and_stop, tmp_path):

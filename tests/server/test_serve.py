@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import httpx
 import pytest
@@ -21,7 +21,8 @@ from llorch_core.engine.errors import UsageError
 from llorch_core.engine.model import load
 from llorch_core.server.auth import Tokens
 from llorch_core.server.logs import configure
-from llorch_core.server.serve import Server
+from llorch_core.server.self_check import SelfCheckError, digest_of_weights
+from llorch_core.server.serve import Server, running
 from llorch_core.server.settings import Settings
 from llorch_core.server.worker import Worker
 
@@ -157,3 +158,13 @@ def test_a_callback_that_nobody_takes_ends_the_server():
             asyncio.run(server.serve())
     last = json.loads(logged.getvalue().splitlines()[-1])
     assert (last["event"], last["reason"], last["exit_code"]) == ("stopped", "callback", 2)
+
+
+def test_weights_of_another_digest_are_not_served():
+    right = digest_of_weights(load().folder)
+    for digest, told in ((right.upper(), None), ("0" * 64, "SHA-256")):
+        log = configure(io.StringIO(), "info", True)
+        worker = Worker(load(), Settings(), Tokens.read({}, None), None, log)
+        server = Server(worker, "127.0.0.1", 0, weights_sha256=digest)
+        with pytest.raises(SelfCheckError, match=told) if told else nullcontext(), running(server):
+            assert told is None
