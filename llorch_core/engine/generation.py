@@ -63,16 +63,20 @@ class Request:
     drafter: Drafter | None = None
 
 
-class _Running:
-    """A sequence that is not finished: its ids, its cache, and how its next token is chosen."""
+class Continuation:
+    """What is added to one prompt, token by token, and where it ends.
 
-    def __init__(self, index: int, request: Request, config: Config, tokenizer: Tokenizer | None) -> None:
-        self.index, self.sampler, self.drafter = index, request.sampler, request.drafter
-        self.left = check_request(request, config, tokenizer)
-        self.chunk = request.prompt  # what the model has not read yet
+    left      tokens that may still be added
+    ids       of the prompt, and those that were added
+    text      what may be shown of them; None without a tokenizer
+    finished  whether no token follows
+    """
+
+    def __init__(
+        self, index: int, request: Request, left: int, config: Config, tokenizer: Tokenizer | None
+    ) -> None:
+        self.index, self.sampler, self.left = index, request.sampler, left
         self.ids: list[int] = request.prompt.tolist()
-        self.cache = KVCache(config.n_layer, config.n_head, config.head_dim, len(self.ids) + self.left - 1)
-        self.n_plain = 0  # positions that were read as without drafts, to the bit
         self.text = TextStream(tokenizer.token_bytes, request.stop) if tokenizer else None
         self.end_of_text = config.eos_token_id if request.stop_at_end_of_text else None
         self.finished = False
@@ -86,7 +90,6 @@ class _Running:
         if token == self.end_of_text:
             return self._piece(None, self.text.finish() if self.text else "", "stop")
         self.ids.append(token)
-        self.chunk = np.array([token], np.int64)
         self.left -= 1
         text = self.text.push(token) if self.text else ""
         if self.text and self.text.stopped:
@@ -98,6 +101,21 @@ class _Running:
     def _piece(self, token: int | None, text: str, reason: FinishReason | None) -> Piece:
         self.finished = reason is not None
         return Piece(self.index, token, text, reason)
+
+
+class _Running(Continuation):
+    """A continuation with its cache, and what of it the model has not read."""
+
+    def __init__(self, index: int, request: Request, config: Config, tokenizer: Tokenizer | None) -> None:
+        super().__init__(index, request, check_request(request, config, tokenizer), config, tokenizer)
+        self.drafter = request.drafter
+        self.chunk = request.prompt  # what the model has not read yet
+        self.cache = KVCache(config.n_layer, config.n_head, config.head_dim, len(self.ids) + self.left - 1)
+        self.n_plain = 0  # positions that were read as without drafts, to the bit
+
+    def take(self, token: int) -> Piece:
+        self.chunk = np.array([token], np.int64)
+        return super().take(token)
 
     def step(self, forward: Forward, drafter: Drafter) -> list[Piece]:
         """Draft, read the draft in one forward call, and keep what of it the model would have chosen."""

@@ -12,14 +12,14 @@ import numpy as np
 
 from llorch_core.engine.cache import KVCache
 from llorch_core.engine.errors import UsageError
+from llorch_core.engine.generation import Continuation, Request
 from llorch_core.engine.layers import Array, Ids
 from llorch_core.engine.model import Model
 from llorch_core.engine.sampling import Sampler
-from llorch_core.engine.stream import TextStream
 from llorch_core.server.chance import Chance, chance_of
 from llorch_core.server.prefix import BLOCK, PrefixCache
 
-STOP, LENGTH, CANCELLED, DEADLINE = "stop", "length", "cancelled", "deadline"
+LENGTH, CANCELLED, DEADLINE = "length", "cancelled", "deadline"
 INVALID, FAILED = "invalid", "failed"
 
 
@@ -97,10 +97,10 @@ class _Running:
     def __init__(self, work: Work, model: Model, prefixes: PrefixCache) -> None:
         c = model.config
         self.work, self.model, self.prefixes = work, model, prefixes
-        self.ids: list[int] = work.prompt.tolist()
-        room = max(len(self.ids), len(self.ids) + work.max_tokens - 1)
+        request = Request(work.prompt, work.sampler, stop=work.stop)
+        self.made = Continuation(0, request, work.max_tokens, c, model.tokenizer)
+        room = len(work.prompt) + max(0, work.max_tokens - 1)
         self.cache = KVCache(c.n_layer, c.n_head, c.head_dim, room)
-        self.text = TextStream(model.tokenizer.token_bytes, work.stop) if model.tokenizer else None
         self.ended = False
         self.chances: list[Chance | None] = [None]
         if not work.of_prompt:
@@ -121,7 +121,7 @@ class _Running:
         if len(block) == BLOCK:
             self.prefixes.keep(work.prompt, self.cache, self.model.config.n_layer)
         if work.of_prompt:
-            following = self.ids[start + 1 : start + len(block) + 1]
+            following = self.made.ids[start + 1 : start + len(block) + 1]
             self.chances += [
                 chance_of(row, token, work.alternatives or 0)
                 for row, token in zip(rows, following, strict=False)
@@ -138,26 +138,21 @@ class _Running:
             self.end(Event(reason=LENGTH, prompt=prompt))
             return
         try:
-            token = work.sampler.choose(row, self.ids)
+            piece = self.made.choose(row)
         except UsageError as error:
             self.end(Event(reason=INVALID, why=str(error), prompt=prompt))
             return
-        chance = None if work.alternatives is None else chance_of(row, token, work.alternatives)
-        if token == self.model.config.eos_token_id:
-            text = self.text.finish() if self.text else ""
-            self.end(Event(None, text, chance, STOP, prompt=prompt))
-            return
-        self.ids.append(token)
-        work.added.append(token)
-        text = self.text.push(token) if self.text else ""
-        if self.text and self.text.stopped:
-            work.stop_string = self.text.stop_string
-            self.end(Event(token, text, chance, STOP, prompt=prompt))
-        elif len(work.added) == work.max_tokens:
-            text += self.text.finish() if self.text else ""
-            self.end(Event(token, text, chance, LENGTH, prompt=prompt))
+        chance = None
+        if piece.id is not None:
+            work.added.append(piece.id)
+            if work.alternatives is not None:
+                chance = chance_of(row, piece.id, work.alternatives)
+        work.stop_string = self.made.text.stop_string if self.made.text else None
+        event = Event(piece.id, piece.text, chance, piece.finish_reason, prompt=prompt)
+        if self.made.finished:
+            self.end(event)
         else:
-            work.sink(Event(token, text, chance, prompt=prompt))
+            work.sink(event)
 
     def end(self, event: Event) -> None:
         """Tell the last event."""
@@ -293,7 +288,7 @@ class Batch:
         self._watch.read(count, time.perf_counter() - started)
 
     def _step(self, group: Sequence[_Running]) -> None:
-        chunks = [np.array(s.ids[-1:], np.int64) for s in group]
+        chunks = [np.array(s.made.ids[-1:], np.int64) for s in group]
         rows = self.model.forward(chunks, [s.cache for s in group], "last")
         for sequence, row in zip(group, rows, strict=True):
             sequence.choose(row)
