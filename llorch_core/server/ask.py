@@ -13,7 +13,7 @@ from llorch_core.engine.layers import Ids
 from llorch_core.engine.model import Model
 from llorch_core.engine.sampling import Sampler, Sampling
 from llorch_core.server.batch import Event, Work
-from llorch_core.server.refusal import RefusedError, Violation, invalid
+from llorch_core.server.refusal import Violation, invalid
 
 SETTINGS = ("temperature", "top_k", "top_p", "repetition_penalty")
 MOST_SEQUENCES = 64  # of one request
@@ -167,8 +167,3 @@ def _max_tokens(
         said = f"must be at most {room}, which is what {where}, of {length} tokens, leaves room for"
         return asked, Violation("max_tokens", f"maximum({room})", said)
     return asked, None
-
-
-def too_many(error: Exception, seconds: int) -> RefusedError:
-    """Return the refusal of work that there is no room for."""
-    return RefusedError(429, "busy", [Violation("", "busy", str(error))], {"Retry-After": str(seconds)})

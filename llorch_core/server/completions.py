@@ -60,7 +60,7 @@ class Choice:
 
     def __init__(self, index: int, ask: Ask, model: Model) -> None:
         prompt = ask.prompt_of(index)
-        self.index, self.ask, self.model = index, ask, model
+        self.index, self.ask = index, ask
         self.prompt_ids = ask.prompts[prompt].tolist()
         text = ask.texts[prompt]
         if ask.echo and text is None:
@@ -68,7 +68,7 @@ class Choice:
         self.text = text or "" if ask.echo else ""
         self.reason: str | None = None
         self.ids: list[int] = []
-        self._chances: list[tuple[int, Chance | None]] = []
+        self._told: dict[str, list[Any]] = {}  # of every token so far, as `Logprobs.of` returns it
         self._logprobs = Logprobs(model.tokenizer, 0 if ask.echo else len(text or ""))
         self._begun = False
 
@@ -85,7 +85,11 @@ class Choice:
         self.text += event.text
         self.reason = event.reason
         part: dict[str, Any] = {"index": self.index, "text": shown}
-        part["logprobs"] = self._logprobs.of(chances) if self.ask.alternatives is not None else None
+        part["logprobs"] = None
+        if self.ask.alternatives is not None:
+            part["logprobs"] = self._logprobs.of(chances)
+            for name, told in part["logprobs"].items():
+                self._told.setdefault(name, []).extend(told)
         part["finish_reason"] = event.reason
         if self.ask.ids:
             part["token_ids"] = [] if event.id is None else [event.id]
@@ -94,23 +98,15 @@ class Choice:
         if event.reason:
             part["seed"] = self.ask.seed_of(self.index)
         self._begun = True
-        self._chances += chances
         return part
 
     def whole(self) -> dict[str, Any]:
         """Return the continuation as it ended."""
-        again = Logprobs(self.model.tokenizer, self._start)
-        made: dict[str, Any] = {"index": self.index, "text": self.text}
-        made["logprobs"] = again.of(self._chances) if self.ask.alternatives is not None else None
+        made: dict[str, Any] = {"index": self.index, "text": self.text, "logprobs": self._told or None}
         made |= {"finish_reason": self.reason, "seed": self.ask.seed_of(self.index)}
         if self.ask.ids:
             made |= {"token_ids": self.ids, "prompt_token_ids": self.prompt_ids}
         return made
-
-    @property
-    def _start(self) -> int:
-        text = self.ask.texts[self.ask.prompt_of(self.index)]
-        return 0 if self.ask.echo else len(text or "")
 
 
 class Completion:

@@ -35,9 +35,7 @@ class Job:
     who: Who
     ask: Ask
     id: str
-    route: str
     run: Run
-    deadline: Deadline
     started: float = field(default_factory=time.monotonic)
     first_token: float | None = None
     why: str = "by nobody"
@@ -94,8 +92,6 @@ class Job:
 
     def _over(self) -> None:
         """Let go of everything, and write the record."""
-        if self._ended:
-            return
         self._ended = True
         worker, reason = self.worker, self.failure.reason if self.failure else self.last
         worker.jobs.pop((self.who.name, self.id), None)
@@ -149,7 +145,7 @@ def accept(worker: Worker, who: Who, ask: Ask, id: str, route: str, deadline: De
         if run:
             run.cancel()
         raise refuse(503, "audit_full", "the audit log cannot be written; nothing runs unrecorded") from error
-    job = Job(worker, who, ask, id, route, run, deadline)
+    job = Job(worker, who, ask, id, run)
     worker.jobs[who.name, id] = job
     worker.metrics.accepted()
     worker.log.info("request.accepted", job_id=id, tokens_in=ask.prompt_tokens, sequences=len(run.works))

@@ -47,9 +47,9 @@ class PrefixCache:
         if name in self._blocks:
             return
         held = [cache.held(layer) for layer in range(n_layer)]
-        keys, values = (np.stack([pair[i][:, end - BLOCK :] for pair in held]) for i in (0, 1))
-        if keys.nbytes + values.nbytes > self.most_bytes:
+        if sum(part[:, end - BLOCK :].nbytes for pair in held for part in pair) > self.most_bytes:
             return
+        keys, values = (np.stack([pair[i][:, end - BLOCK :] for pair in held]) for i in (0, 1))
         self._blocks[name] = keys, values
         self.bytes += keys.nbytes + values.nbytes
         while self.bytes > self.most_bytes:

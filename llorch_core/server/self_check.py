@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +36,17 @@ class Known:
 
 def digest_of_weights(folder: Path) -> str:
     """Return the SHA-256 of the weight files of a folder, in the order of their names."""
+    paths = sorted([*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")])
+    states = [path.stat() for path in paths]
+    return _digest(tuple(paths), tuple((state.st_size, state.st_mtime_ns, state.st_ino) for state in states))
+
+
+@lru_cache(maxsize=1)
+def _digest(paths: tuple[Path, ...], states: tuple[tuple[int, int, int], ...]) -> str:
+    """Read the files once, as long as they are as they were: a start asks twice, and they may be large."""
+    del states
     digest = hashlib.sha256()
-    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")]):
+    for path in paths:
         with path.open("rb") as stream:
             while block := stream.read(2**22):
                 digest.update(block)
