@@ -129,6 +129,13 @@ def digits_alike(a, b):
 # What is recorded
 
 
+def written_and_killed(context, count):
+    """Record events in a log of its own, and end its writer as kill -9 does."""
+    begin(context, count)
+    measure_log(context)
+    crash(context)
+
+
 @when("{count:d} events are recorded")
 def events(context, count):
     begin(context, count)
@@ -212,17 +219,13 @@ def last_digit(context, count, number):
         record = found[number - 1]
         return line_of({**record, "hash": record["hash"][:-1] + ("0" if record["hash"][-1] != "0" else "1")})
 
-    begin(context, count)
-    measure_log(context)
-    crash(context)
+    written_and_killed(context, count)
     context.session.facts(digits_alike=digits_alike(*change_line(context, number, change)))
 
 
 @when("{count:d} events are recorded, and each byte of line {number:d} is changed in its turn")
 def each_byte(context, count, number):
-    begin(context, count)
-    measure_log(context)
-    crash(context)
+    written_and_killed(context, count)
     (path,) = files_of(context.folder)
     whole = path.read_bytes()
     lines = whole.splitlines(keepends=True)
@@ -244,9 +247,7 @@ def every_change(context):
 
 @when("{count:d} events are recorded, and the link of line {number:d} is another, with a hash that fits")
 def other_link(context, count, number):
-    begin(context, count)
-    measure_log(context)
-    crash(context)
+    written_and_killed(context, count)
     change_line(context, number, lambda found: sealed(found[number - 1], prev_hash="f" * 64))
 
 
@@ -257,17 +258,13 @@ def out_of_order(context, count, number, change):
             return sealed(found[number - 1], audit_id=found[number]["audit_id"])
         return sealed(found[number - 1], timestamp="2026-01-02T03:04:04.000006Z")
 
-    begin(context, count)
-    measure_log(context)
-    crash(context)
+    written_and_killed(context, count)
     change_line(context, number, other)
 
 
 @when("{count:d} events are recorded, and in line {number:d} {change}")
 def other_spelling(context, count, number, change):
-    begin(context, count)
-    measure_log(context)
-    crash(context)
+    written_and_killed(context, count)
     change_line(context, number, lambda found: CHANGES[change](found[number - 1]))
 
 
@@ -289,9 +286,7 @@ def other_files(context, count, size, change):
 
 
 def cut(context, count, last):
-    begin(context, count)
-    measure_log(context)
-    crash(context)
+    written_and_killed(context, count)
     (path,) = files_of(context.folder)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[: len(lines) - last]))
@@ -335,12 +330,7 @@ def finds_nothing(context):
 
 def refusal_of(context, call):
     """Call the log where it refuses; keep the type of its error, which says whose fault it is."""
-    context.refusal = "nothing was refused"
-    try:
-        with context.session.trial():
-            call()
-    except CrashError as error:
-        context.refusal = type(error.__cause__).__name__
+    context.refusal = context.session.refusal(call)
 
 
 @when('{count:d} events are recorded, and one with the prompt "{prompt}"')
@@ -402,9 +392,7 @@ def second_server(context):
 
 @when("the server is killed behind {count:d} events and {torn:d} bytes of a line, and starts again")
 def killed_in_line(context, count, torn):
-    begin(context, count)
-    measure_log(context)
-    crash(context)
+    written_and_killed(context, count)
     (path,) = files_of(context.folder)
     raw = path.read_bytes()
     context.torn = raw[:torn]

@@ -10,7 +10,7 @@ from behave import given, then, when
 from llorch_core.check.compare import compare, compare_text
 from llorch_core.engine.sampling import Sampling
 from llorch_core.spec.language import Equation
-from llorch_core.trace.session import CrashError, NotHereError
+from llorch_core.trace.session import NotHereError
 
 SEEDS = range(20)  # tried until a continuation has what a scenario needs
 END = "<|endoftext|>"
@@ -23,12 +23,7 @@ def number(text):
 
 def refusal(context, call):
     """Call the engine where it refuses; keep the type of its error, which says whose fault it is."""
-    context.refusal = "nothing was refused"
-    try:
-        with context.session.trial():
-            call()
-    except CrashError as error:
-        context.refusal = type(error.__cause__).__name__
+    context.refusal = context.session.refusal(call)
 
 
 @then("the caller gets a refusal")

@@ -145,6 +145,15 @@ class Session:
         except Exception as error:
             raise CrashError(f"the engine raised {type(error).__name__}: {error}") from error
 
+    def refusal(self, call: Callable[[], object]) -> str:
+        """Call the engine where it should refuse; return the type of its error: whose fault it is."""
+        try:
+            with self.trial():
+                call()
+        except CrashError as error:
+            return type(error.__cause__).__name__
+        return "nothing was refused"
+
     def note(self, comparisons: Iterable[Comparison]) -> None:
         """Keep comparisons as evidence of the scenario that runs, then require that they conform."""
         comparisons = list(comparisons)
