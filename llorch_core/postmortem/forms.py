@@ -11,6 +11,7 @@ from typing import Any
 from llorch_core.postmortem.marked_yaml import Key, Marked
 from llorch_core.postmortem.problems import Problem
 
+SENTENCES = ("#/$defs/sentence", "#/$defs/title")
 ValidationError = Any  # jsonschema's, which leaves its parts untyped
 NAME = "judgement.schema.json"
 READ = f"The form is in specs/schema/{NAME}; docs/postmortem.md explains it."
@@ -107,11 +108,31 @@ def known(kind: str) -> tuple[str, ...]:
 
 
 def described(kind: str, name: str) -> str:
-    """Return what the schema says about a name, or the name."""
+    """Return what the schema says about a name: a description, the words that it may be, or the name."""
     form = properties(kind).get(name, {})
-    while "description" not in form and "$ref" in form:
+    while True:
+        if "description" in form:
+            return str(form["description"])
+        if "enum" in form:
+            return " | ".join(form["enum"])
+        if "$ref" not in form:
+            return name.replace("_", " ")
         form = definition(form["$ref"])
-    return str(form.get("description", name))
+
+
+def of_kind(kind: str) -> str:
+    """Return what the schema says about a kind of entry."""
+    whole = validator().schema["properties"][kind]
+    return str(definition(whole["items"]["$ref"]).get("description", kind))
+
+
+def may_lack(kind: str, name: str) -> bool:
+    """Return whether an entry may leave a name out, whatever else it says."""
+    form = definition(validator().schema["properties"][kind]["items"]["$ref"])
+    parts = [form, form.get("then", {}), *form.get("oneOf", ()), *form.get("anyOf", ())]
+    if "$ref" in form:
+        parts.append(definition(form["$ref"]))
+    return not any(name in part.get("required", ()) for part in parts)
 
 
 @cache
@@ -141,7 +162,7 @@ def sentences() -> frozenset[str]:
     """Return the names that hold text of the case's own: not quotes, names or commands."""
     forms = validator().schema["$defs"].values()
     named = ((name, one) for form in forms for name, one in form.get("properties", {}).items())
-    return frozenset(name for name, one in named if one.get("$ref") == "#/$defs/sentence")
+    return frozenset(name for name, one in named if one.get("$ref") in SENTENCES)
 
 
 @cache
