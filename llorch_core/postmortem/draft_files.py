@@ -18,6 +18,7 @@ HEAD = """\
 # Drafts of {kind}.yaml, from measured facts. Read each, copy what is right, and answer what is to be written.
 # Nobody has judged them yet: a commit that says fix may mend nothing.
 """
+NOTE = "    # "
 SEAL = "# written by llorch postmortem draft, sha256 "
 
 

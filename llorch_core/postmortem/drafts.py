@@ -10,7 +10,7 @@ from typing import Any
 from llorch_core.postmortem.facts import Facts
 from llorch_core.postmortem.forms import may_lack, properties
 from llorch_core.postmortem.judgement import Bug, Judgement, Team
-from llorch_core.postmortem.origins import Mending, Taken, mendings, of_code, origins
+from llorch_core.postmortem.origins import Mending, Taken, mendings, of_code, origins, tells
 from llorch_core.postmortem.repository import Repository
 from llorch_core.postmortem.then import Then
 
@@ -65,7 +65,7 @@ def fix(sha: str, found: Mending, then: Then, names: set[str]) -> Draft:
     taken = of_code(found.taken)
     entry: dict[str, Any] = {"id": name_of(commit.subject, names), "title": line(commit.subject)}
     if taken:
-        entry["component"] = component(taken[0].path, then.repository.path)
+        entry["component"] = component(max(taken, key=lambda one: len(one.texts)).path, then.repository.path)
     if first:
         entry["introduced"] = first
     entry |= {"fixed": sha, "evidence": [{"commit": sha, "subject": commit.subject}, *quote(sha, taken)]}
@@ -92,11 +92,12 @@ def about(begin: str, end: str, paths: Sequence[str], then: Then) -> Iterator[st
 
 
 def quote(sha: str, taken: Sequence[Taken]) -> Iterator[dict[str, Any]]:
-    """Give the most telling line that a commit took away as evidence, as it stood before."""
-    lines = [(len(t.strip()), one.path, one.first + n, t) for one in taken for n, t in enumerate(one.texts)]
-    if lines and max(lines)[0] >= 3:
-        _, path, number, text = max(lines, key=lambda found: found[0])
-        yield {"commit": f"{sha}^", "path": path, "line": number, "text": text.strip()[:200]}
+    """Give the longest line that a commit took away as evidence, as it stood before; comments at need."""
+    lines = [(one.path, one.first + n, text.strip()) for one in taken for n, text in enumerate(one.texts)]
+    lines = [found for found in lines if len(found[2]) >= 3]
+    if lines:
+        path, number, text = max(lines, key=lambda found: (tells(found[2]), len(found[2])))
+        yield {"commit": f"{sha}^", "path": path, "line": number, "text": text[:200]}
 
 
 def claim_taken_back(row: Mapping[str, Any], then: Then, names: set[str]) -> Draft:

@@ -12,6 +12,7 @@ from llorch_core.postmortem.repository import Repository
 
 HUNK = re.compile(r"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 DOCUMENT = re.compile(r"\.(md|markdown|rst|txt|adoc)$", re.IGNORECASE)
+COMMENT = re.compile(r"\s*(//|/\*|\*|--|#(?!\[|include|define|if|else|end)|\"\"\")")
 MOST_FILES = 5  # of one commit: those with most lines taken away
 
 
@@ -76,12 +77,19 @@ def origins(repository: Repository, commit: str, found: Mending) -> Counter[str]
     sizes = Counter[str]()
     for one in parts:
         sizes[one.path] += len(one.texts)
-    brought = Counter[str]()
+    brought: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
     for path, _ in sizes.most_common(MOST_FILES):
         ranges = [f"-L{p.first},+{len(p.texts)}" for p in parts if p.path == path]
-        done = attempt(repository.top, "blame", "-w", "-s", "-l", "--root", *ranges, f"{commit}^", "--", path)
+        options = ["-w", "-s", "-l", "--root", *ranges]
+        done = attempt(repository.top, "blame", *options, f"{commit}^", "--", path)
         for line in done.stdout.decode(errors="replace").splitlines() if not done.returncode else ():
             sha, _, text = line.partition(" ")
-            if text.partition(") ")[2].strip():  # an empty line tells nothing
-                brought[sha] += 1
-    return brought
+            text = text.partition(") ")[2]
+            if text.strip():
+                brought[tells(text)][sha] += 1
+    return brought[True] or brought[False]
+
+
+def tells(text: str) -> bool:
+    """Return whether a line says something to a machine: it is not empty, and no comment."""
+    return bool(text.strip()) and not COMMENT.match(text)

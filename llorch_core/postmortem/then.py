@@ -109,4 +109,4 @@ def some(names: Sequence[str]) -> str:
 
 def others(count: int) -> str:
     """Return how many others there are, in words."""
-    return f" and {count:,} others" if count > 0 else ""
+    return f" and {count:,} more" if count > 0 else ""
