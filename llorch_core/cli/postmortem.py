@@ -129,7 +129,8 @@ def draft(folder: Path | None, elsewhere: Path | None, most: int) -> int:
     with progress("drafting", most) as advance:
         found = drafts(case.repository(elsewhere), facts, judgement, most, lambda: advance(1))
     for file in write_drafts(case, found):
-        click.echo(f"{len(found[file.stem])} drafts are in {file}.")
+        count = len(found[file.stem])
+        click.echo(f"{count:,} {'draft is' if count == 1 else 'drafts are'} in {file}.")
     return 0
 
 

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from llorch_core.postmortem.evidence import Sources
 from llorch_core.postmortem.facts import Facts
 from llorch_core.postmortem.forms import may_lack, properties
 from llorch_core.postmortem.judgement import Bug, Judgement, Team
 from llorch_core.postmortem.origins import Mending, Taken, mendings, of_code, origins, tells
 from llorch_core.postmortem.repository import Repository
-from llorch_core.postmortem.then import Then
+from llorch_core.postmortem.then import Then, counted
 
 MOST = 50  # bugs from fixes, and claims of one team
 Draft = tuple[dict[str, Any], list[str]]  # an entry, and notes about it
@@ -41,7 +42,9 @@ def drafts(
     for row in newest:
         of_fixes.append(fix(row["commit"], found.get(row["commit"], Mending()), then, names))
         done()
-    quoted = {(r.commit[:7], r.text or r.subject) for entry in judgement for r in entry.references}
+    sources = Sources(repository, facts)
+    references = [r for entry in judgement for r in entry.references if r.text or r.subject]
+    quoted = {(sources.commit(r.commit), r.text or r.subject) for r in references}
     withdrawn = [row for row in then.rows("claims.made") if row["withdrawn"] and not known(row, quoted)]
     known_authors = {author for team in judgement.of(Team) for author in team.authors}
     authors = [row for row in then.rows("history.authors") if row["author"] not in known_authors]
@@ -51,10 +54,9 @@ def drafts(
     }
 
 
-def known(row: Mapping[str, Any], quoted: set[tuple[str, str]]) -> bool:
+def known(row: Mapping[str, Any], quoted: set[tuple[str | None, str]]) -> bool:
     """Return whether the judgement has a claim among its evidence."""
-    sha = str(row.get("commit") or "")[:7]
-    return any(commit == sha and text and text in str(row["text"]) for commit, text in quoted)
+    return any(commit == row.get("commit") and text in str(row["text"]) for commit, text in quoted)
 
 
 def fix(sha: str, found: Mending, then: Then, names: set[str]) -> Draft:
@@ -121,7 +123,7 @@ def team(row: Mapping[str, Any], then: Then, names: set[str], most: int) -> Draf
     entry: dict[str, Any] = {"id": name_of(author, names), "title": author, "authors": [author]}
     if claims:
         entry["claimed"] = [claim(one) for one in claims[:most]]
-    says = f"{row['commits']:,} commits from {row['first']} to {row['last']}"
+    says = f"{counted(row['commits'], 'commit')} from {row['first']} to {row['last']}"
     says += f": {row['added']:,} added lines, {row['deleted']:,} deleted."
     evidence = [{"table": "history.authors", "where": {"author": author}}]
     entry["delivered"] = [{"says": says, "evidence": evidence}]

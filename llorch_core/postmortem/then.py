@@ -61,7 +61,7 @@ class Then:
         people = Counter(commit.author for commit in before.values())
         if not people:
             return "nobody"
-        named = [f"{name} ({n:,} {'commit' if n == 1 else 'commits'})" for name, n in people.most_common()]
+        named = [f"{name} ({counted(n, 'commit')})" for name, n in people.most_common()]
         return some(named)
 
     def tests(self, sha: str, paths: Collection[str]) -> str:
@@ -73,7 +73,7 @@ class Then:
         if not files:
             return "there was no file of tests"
         near = [file for file in files if any(stem(path) in stem(file) for path in paths)]
-        says = f"{len(files):,} {'file' if len(files) == 1 else 'files'} of tests"
+        says = f"{counted(len(files), 'file')} of tests"
         says += f", by name about these files: {some(near)}" if near else ", none by name about these files"
         return f"{says}; {self.hollow(sha, near or files)}"
 
@@ -110,3 +110,8 @@ def some(names: Sequence[str]) -> str:
 def others(count: int) -> str:
     """Return how many others there are, in words."""
     return f" and {count:,} more" if count > 0 else ""
+
+
+def counted(count: int, what: str) -> str:
+    """Return a number of things in words."""
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
