@@ -1,13 +1,12 @@
 """llorch postmortem, as a user meets it: init, check and draft, their output and exit codes."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import jsonschema
 import pytest
 
+from tests import commands
 from tests.postmortem.example import make_case
 
 ROOT = Path(__file__).parents[2]
@@ -15,8 +14,7 @@ SCHEMA = json.loads((ROOT / "specs" / "schema" / "postmortem-check.schema.json")
 
 
 def llorch(*arguments):
-    command = [sys.executable, "-m", "llorch_core", "postmortem", *map(str, arguments)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    ran = commands.llorch("postmortem", *arguments)
     assert "Traceback" not in ran.stderr
     return ran
 
