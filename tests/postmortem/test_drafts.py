@@ -69,7 +69,10 @@ def test_a_draft_says_who_had_touched_the_files_and_which_tests_there_were(found
         "To be written: severity, symptom, verdict, how_found, how_missed, what, why, impact, should_have,"
         " changes.",
     ]
-    assert found["bugs"][2][1][0] == (
+    entry, notes = found["bugs"][2]
+    assert entry["title"] == "FIXED: the sum is right"
+    assert notes[2] == "Before, docs/VICTORY.md was changed by nobody."
+    assert notes[0] == (
         "Claimed on 2024-03-04T11:00:00+00:00 by Bob Roe, and withdrawn: the line went with 3a8bda80."
     )
 
