@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -43,12 +42,8 @@ BREAKS = {
 }
 
 
-def test_each_broken_line_of_a_kernel_fails_the_rules_of_its_component_alone(tmp_path):
-    for part in ("features", "steps", "specs", "llorch_core"):
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("*.nb*", "*.pyc.*"))
-    shutil.copy(ROOT / "environment.py", tmp_path)
-    for feature in (tmp_path / "features" / "behaviour").glob("server_*"):
-        feature.unlink()  # all that the server computes is computed by these kernels
+def test_each_broken_line_of_a_kernel_fails_the_rules_of_its_component_alone(tmp_path, copy_house):
+    copy_house(tmp_path, "features/behaviour/server_*")  # it computes everything by these kernels
     path = tmp_path / "llorch_core" / "fast" / "kernels.py"
     source = path.read_text()
     for right, wrong in BREAKS.values():
