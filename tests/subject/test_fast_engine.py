@@ -12,6 +12,7 @@ pytest.importorskip("numba", reason="numba is not installed (pip install 'llorch
 
 from llorch_core.engine.errors import UsageError
 from llorch_core.subject.engines import put_on_trial
+from tests.commands import llorch
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,7 +30,7 @@ def verify(folder, *arguments, **more):
 
 @pytest.mark.parametrize("precision", ["float32", "int4"])
 def test_the_kernels_conform_to_the_weights_that_they_multiply_with(precision):
-    ran = verify(ROOT, "--backend", "fast", "--precision", precision)
+    ran = llorch("verify", "--json", "--jobs", "1", "--backend", "fast", "--precision", precision)
     assert ran.returncode == 0, ran.stdout[-2000:]
     rules = json.loads(ran.stdout)["rules"]
     assert sum(rule["status"] == "passed" for rule in rules) >= (227 if precision == "float32" else 219)
@@ -73,9 +74,7 @@ def test_what_the_quantised_weights_are_is_what_the_oracle_reads():
     ],
 )
 def test_a_backend_that_is_not_there_is_told(arguments, said):
-    ran = subprocess.run(
-        [sys.executable, "-m", "llorch_core", "verify", *arguments], capture_output=True, text=True, cwd=ROOT
-    )
+    ran = llorch("verify", *arguments)
     assert ran.returncode == 2
     assert said in ran.stderr
 

@@ -19,6 +19,7 @@ from llorch_core.trace.lines import inside_functions, lines_of, merge, named_cod
 from llorch_core.trace.proof import Proof
 from llorch_core.trace.session import Outcome
 from llorch_core.trace.trace import make_trace, rule_digest, rule_digests, uncompared
+from tests.commands import llorch
 
 RULE = "argmax.largest"
 
@@ -268,17 +269,7 @@ def test_what_runs_at_import_is_not_what_a_scenario_has_to_run():
 
 @pytest.mark.untraced
 def test_a_line_leads_back_to_the_rules_that_ran_it(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "llorch_core",
-        "verify",
-        "-o",
-        str(tmp_path / "p"),
-        "--component",
-        "argmax",
-    ]
-    assert subprocess.run(command, capture_output=True, timeout=120).returncode == 0
+    assert llorch("verify", "-o", tmp_path / "p", "--component", "argmax").returncode == 0
     trace = make_trace(proof.read(tmp_path / "p"), load_specs())
     sampling = next(entry for entry in trace["code"] if entry["file"].endswith("engine/sampling.py"))
     line = 1 + next(i for i, text in enumerate(sampling["text"]) if "best = int(np.argmax(logits))" in text)
