@@ -191,7 +191,7 @@ def print_lessons(out: Console, trace: Trace) -> None:
     left = [lesson for lesson in words.lessons(trace) if words.weak(lesson)]
     for lesson in left[:MOST]:
         names = ", ".join(f"{link['name']} {link['status']}" for link in words.weak(lesson))
-        out.print(f"  {lesson['lesson']}  {lesson['status']}, but for {escape(names)}", soft_wrap=True)
+        out.print(f"  {lesson['lesson']}  {lesson['status']}, with {escape(names)}", soft_wrap=True)
     if len(left) > MOST:
         out.print(
             f"  and {len(left) - MOST} more with rules that do not hold here; --json lists them all",
@@ -208,7 +208,7 @@ def show_lesson(out: Console, lesson: dict[str, Any]) -> None:
     )
     out.print(f"  {escape(lesson['says'])}", soft_wrap=True)
     assumed = f"assumed, and {lesson['verdict']}: " if lesson["verdict"] else ""
-    evidence = f" ({', '.join(lesson['evidence'])})" if lesson["evidence"] else ""
+    evidence = f" (bugs {', '.join(lesson['evidence'])})" if lesson["evidence"] else ""
     out.print(f"  {assumed}{escape(lesson['happened'] + evidence)}", soft_wrap=True)
     out.print(f"  {lesson['file']}:{lesson['line']}", style="dim", soft_wrap=True)
     out.print("\n[bold]what enforces it[/]")

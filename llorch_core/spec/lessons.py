@@ -105,8 +105,8 @@ def _entries(file: YamlFile) -> Iterator[tuple[Lesson, tuple[str | int, ...]]]:
             if ("enforced_by" in entry) == ("not_enforced" in entry):
                 both = "both" if "enforced_by" in entry else "neither"
                 raise file.error(
-                    f"{entry['id']} has {both} of enforced_by and not_enforced. Name the rule, mistake, kind of "
-                    "stub, demand of the gate or test that enforces it, or say why nothing does.",
+                    f"{entry['id']} has {both} of enforced_by and not_enforced. Name the rule, mistake, kind "
+                    "of stub, demand of the gate or test that enforces it, or say why nothing does.",
                     *at,
                 )
             yield _lesson(KINDS[key], entry, file, at), at

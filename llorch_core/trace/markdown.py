@@ -123,7 +123,7 @@ def _lessons(lessons: Iterable[Mapping[str, Any]]) -> list[str]:
     lines = ["| lesson | what happened | status | what enforces it |", "|---|---|---|---|"]
     for lesson in lessons:
         assumed = f" (assumed: {lesson['verdict']})" if lesson["verdict"] else ""
-        seen = f" ({escape(', '.join(lesson['evidence']))})" if lesson["evidence"] else ""
+        seen = f" (bugs {escape(', '.join(lesson['evidence']))})" if lesson["evidence"] else ""
         by = "; ".join(_link(link) for link in lesson["enforced_by"])
         if lesson["not_enforced"]:
             by = f"**nothing**: {escape(lesson['not_enforced'])}"
