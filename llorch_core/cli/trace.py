@@ -235,7 +235,7 @@ def show(out: Console, trace: Trace, what: str) -> None:
     if what not in rules:
         near = [name for name in rules if what.rpartition(".")[2] in name or what.partition(".")[0] in name]
         raise UsageError(
-            f"there is no rule {what} (wanted COMPONENT.RULE, or FILE:LINE of the engine).\n"
+            f"there is no rule {what} (wanted COMPONENT.RULE, FILE:LINE of the engine, or a lesson).\n"
             f"Is it one of {', '.join(near[:6]) or ', '.join(list(rules)[:6])}? `llorch trace` lists them."
         )
     rule = rules[what]

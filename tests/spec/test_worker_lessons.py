@@ -17,6 +17,7 @@ from llorch_core.spec.errors import SpecError
 from llorch_core.spec.lessons import check_lessons, read_lessons
 from llorch_core.spec.suite import load_specs
 from llorch_core.stubs.kinds import KINDS as STUBS
+from llorch_core.trace.words import LESSONS as STATUSES
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared"
@@ -107,6 +108,14 @@ def test_a_command_that_is_named_is_one_and_its_test_has_its_words(command, test
     assert {word for word in words if word.startswith("--")} <= options
     text = (ROOT / test.partition("::")[0]).read_text(encoding="utf-8")
     assert all(word in text for word in (verb, *words))
+
+
+def test_the_page_shows_a_lesson_as_it_is_and_explains_every_link_and_status():
+    page = (ROOT / "docs" / "lessons.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```yaml\nguardrails:\n(.*?)```", page, re.DOTALL)
+    assert shown in (ROOT / "specs" / "lessons" / "worker-guardrails.yaml").read_text(encoding="utf-8")
+    assert {*re.findall(r"^\| ([a-z ]+?) \|", page, re.MULTILINE)} - {"file", "link", "status"} == {*STATUSES}
+    assert {kind for kind, _, _ in LINKS} <= {*re.findall(r"`(\w+)`", page)}
 
 
 # What is refused
