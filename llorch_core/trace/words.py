@@ -185,10 +185,8 @@ def lessons_tally(trace: Trace) -> str:
     """Return "66 lessons: 61 enforced, 37 of them by a rule that is …; 5 that nothing enforces"."""
     n = {status: len(lessons(trace, status)) for status in LESSONS}
     enforced = n["proved"] + n["enforced"]
-    parts = [
-        f"{enforced:,} enforced, {n['proved']:,} of them by a rule that is proved here and "
-        f"{n['enforced']:,} by a test, the gate or the stub detector"
-    ]
+    by = f"{n['proved']:,} of them by a rule that is proved here"
+    parts = [f"{enforced:,} enforced, {by} and {n['enforced']:,} by a test, the gate or the stub detector"]
     if in_part := sum(bool(x["apart_from"]) for x in lessons(trace, "proved", "enforced")):
         parts[0] += f" ({in_part:,} but for a part)"
     if n["open"]:

@@ -202,6 +202,7 @@ def test_a_mistake_of_the_field_that_no_spec_has_is_refused(tmp_path):
         check(tmp_path, field.replace("mlp.erf_gelu", "mlp.erf_geln"), "field.yaml")
 
 
+@pytest.mark.untraced
 def test_specs_with_a_false_lesson_are_not_loaded(tmp_path):
     specs = tmp_path / "specs"
     shutil.copytree(ROOT / "specs", specs, ignore=shutil.ignore_patterns("golden"))
