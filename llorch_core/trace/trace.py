@@ -20,6 +20,7 @@ from llorch_core.spec.component import Component, Rule, show_shape
 from llorch_core.spec.model import ModelSpec, generic
 from llorch_core.spec.suite import suite_folder
 from llorch_core.trace import origin
+from llorch_core.trace.lessons import lessons
 from llorch_core.trace.lines import PACKAGE, lines_of, mark_idle, statements
 from llorch_core.trace.problems import problems
 from llorch_core.trace.proof import Proof, content_digest
@@ -69,6 +70,7 @@ def make_trace(proof: Proof, spec: ModelSpec) -> Trace:
         "rules": rules,
         "scenarios": [_scenario(outcome, lines[outcome.id]) for outcome in proof.outcomes],
         "code": code,
+        "lessons": lessons(spec.lessons, rules),
         "problems": [],
     }
     trace["totals"] = _totals(trace, proof)
