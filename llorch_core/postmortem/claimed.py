@@ -39,8 +39,8 @@ Key = tuple[bytes, bytes]
 class Claim:
     """A claim: a line of a file, by the file's name and its text; or a line of a message, by its commit.
 
-    `kind` is document, comment or message; `sha` is the commit that wrote it first; `number` is its line then,
-    0 in a message. `withdrawn` says how, and is empty while it stands.
+    `kind` is document, comment or message; `sha` is the commit that wrote it first; `number` is its
+    line then, 0 in a message. `withdrawn` says how, and is empty while it stands.
     """
 
     kind: str
@@ -137,7 +137,7 @@ class Claimed:
         return found
 
     def fixes_after(self, claim: Claim) -> list[str]:
-        """Return the later commits that speak of a fix and change the file of a comment, or one of its commit."""
+        """Return the later fixes that change the file of a comment, or else a file of its commit."""
         n = self.order[claim.sha]
         own = claim.path.decode(errors="surrogateescape")
         files = {own} if claim.kind == "comment" else self.log[n].files

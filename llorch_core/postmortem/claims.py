@@ -12,6 +12,10 @@ from llorch_core.postmortem.patches import SAYS, SETTINGS, WALK, command
 from llorch_core.postmortem.repository import Repository
 from llorch_core.postmortem.words import CLAIM, NO, RETRACTS, WORDS
 
+COLUMNS = (
+    *("when", "author", "where", "place", "line", "word", "text", "followed", "withdrawn"),
+    *("commit", "again", "next_fix"),
+)
 SHOWN = 200  # characters of a claim
 PLACE = r"^(?:[^\t]*\t){4}"
 FIELDS = r"^(?:[^\t]*\t){5}.*?"
@@ -27,9 +31,10 @@ END{for(k in made){w=f[k]=="-kept"&&!(b[k] in plus)
 if(w||((k in root)&&(of[k] in r)&&r[of[k]]<=o[made[k]]))print (k in root?"root\t":"other\t")k}}"""
 )
 BACK = r"""part==1{r[$0];next}{for(s in r)if(index($2,s)==1){print;next}}"""
-LATER = r"""/^\001/{end();c=substr($0,2);n=0;next}/^\002/{s=tolower(substr($0,2));next}$0!=""{f[++n]=$0}END{end()}
+LATER = r"""/^\001/{end();c=substr($0,2);n=0;next}
+/^\002/{s=tolower(substr($0,2));next}$0!=""{f[++n]=$0}END{end()}
 function end(  i,a){for(i=1;i<=n;i++)if(f[i] in later){a=1;print c"\t"f[i]}if(a)print c
-if(s~/(^|[^a-z])(fix|fixes|fixed|fixing|bug|bugfix|hotfix|revert|reverts|reverted|regression|broken|repair)([^a-z]|$)/)
+if(s~/(^|[^a-z])(fix(e[sd]|ing)?|bug(fix)?|hotfix|revert(s|ed)?|regression|broken|repair)([^a-z]|$)/)
 for(i=1;i<=n;i++)later[f[i]];n=0}"""
 FOLLOWED = (
     r"""part==1{l[$0];next}part==4{if($2 in l)m++;next}"""
@@ -37,8 +42,8 @@ FOLLOWED = (
     + r"""$1=="+"{a[k]=part==2?$2:$2"\t"$5}END{for(k in a)if(a[k] in l)m++;print m+0}"""
 )
 A_CLAIM = (
-    "a line that says FIXED, VERIFIED, COMPLETE, ELIMINATED or VICTORY in capitals, behind a mark or at the end"
-    " of a title or status, or root cause found, production ready or all tests pass in any letters, and"
+    "a line that says FIXED, VERIFIED, COMPLETE, ELIMINATED or VICTORY in capitals, behind a mark or at the"
+    " end of a title or status, or root cause found, production ready or all tests pass in any letters, and"
     " neither denies, asks nor plans it"
 )
 ONCE = "lines of one text in files of one name are one claim, also when they are gone now"
@@ -49,8 +54,9 @@ WITHDRAWN = (
     " the commit"
 )
 FOLLOWED_SAYS = (
-    "followed by a fix is what a later commit whose subject says fix, bug, revert, regression, broken or repair"
-    " follows that changes the file of the comment or, for documents and messages, any file of their commit"
+    "followed by a fix is what a later commit whose subject says fix, bug, revert, regression, broken or"
+    " repair follows that changes the file of the comment or, for documents and messages, any file"
+    " of their commit"
 )
 
 
@@ -68,7 +74,7 @@ class Commands:
         return join(["git", *SETTINGS, "log", *WALK, "--no-color", *layout, self.repository.commit, *scope])
 
     def rows(self, place: str, says: str = CLAIM) -> str:
-        """Return the command that prints the lines, added and removed, in a kind of place that say a thing."""
+        """Return the command that prints the lines, added and removed, of a kind of place."""
         where = quote(f"{PLACE}(?:{place})")
         return f"{self.patches} | LC_ALL=C grep -aP {where} | {saying(says)}"
 
@@ -204,8 +210,7 @@ def tables(claimed: Claimed, facts: Facts) -> None:
         )
     facts.table(
         "claims.made",
-        ("when", "author", "where", "place", "line", "word", "text", "followed", "withdrawn")
-        + ("commit", "again", "next_fix"),
+        COLUMNS,
         rows,
         f"Each claim as its commit first wrote it, by the author's time; {WITHDRAWN}; {FOLLOWED_SAYS}; again:"
         " later claims with that word in files of that name.",

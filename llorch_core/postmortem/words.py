@@ -23,9 +23,12 @@ def participle(word: str) -> str:
 
 WORDS: dict[str, str] = {
     "ROOT CAUSE": r"\b(?-i:ROOT CAUSE)\b"
-    r"|\broot cause(?:\W{0,5}:|[\s*_]+(?:is|was|has been|found|identified|confirmed|discovered|located|proven)\b)"
-    rf"|{BEGIN}#+\W*(?:the )?root cause\W*$|\b(?:found|identified|fixed|solved)\s+(?:the\s+)?(?:\w+\s+)?root cause\b",
-    "ALL TESTS PASS": r"\ball\s+(?:[\w/]+\s+){0,3}tests?\s+(?:(?:are|is|now|have|still)\s+)*(?:pass(?:ed|ing|es)?|green)\b",
+    r"|\broot cause(?:\W{0,5}:|[\s*_]+(?:is|was|has been|found|identified|confirmed|discovered"
+    r"|located|proven)\b)"
+    rf"|{BEGIN}#+\W*(?:the )?root cause\W*$"
+    r"|\b(?:found|identified|fixed|solved)\s+(?:the\s+)?(?:\w+\s+)?root cause\b",
+    "ALL TESTS PASS": r"\ball\s+(?:[\w/]+\s+){0,3}tests?\s+(?:(?:are|is|now|have|still)\s+)*"
+    r"(?:pass(?:ed|ing|es)?|green)\b",
     "PRODUCTION READY": r"\bproduction[- ]ready\b",
     "VICTORY": rf"\b(?-i:VICTORY)\b|{BEGIN}#.*\bvictory\b",
     "ELIMINATED": participle("eliminated"),
@@ -38,8 +41,9 @@ KEY = (
     r"|all\s+(?:[\w/]+\s+){0,3}tests?)"
 )
 DENIES = (
-    r"\b(?:not|never|no|cannot|must|should|shall|will|would|could|can|may|might|to be|to get|trying|when|until"
-    r"|once|if|before|unless|whether|needs?|without|ensure|verify|check|confirm|make sure|find|identify|isolate|locate"
+    r"\b(?:not|never|no|cannot|must|should|shall|will|would|could|can|may|might|to be|to get|trying|when"
+    r"|until|once|if|before|unless|whether|needs?|without|ensure|verify|check|confirm|make sure|find|identify"
+    r"|isolate|locate"
     r"|determine|discover|investigat\w+|potential|possible|likely|claim\w*|mark\w*|todo|fixme|goal|target"
     r"|partial\w*|almost|nearly|expect\w*|false|\w+n['’]t)\W{0,2}"
 )
@@ -47,16 +51,22 @@ NO = (
     rf"(?:{DENIES}{GAP}(?:[\w'-]+{GAP}){{0,3}}{KEY}\b"
     rf"|\b{KEY}\W{{1,5}}(?:not|never|unknown|unclear|unconfirmed|hypothes\w*|suspect\w*|candidate\w*|tbd|when|if"
     r"|once|elsewhere|remains|analysis)\b"
-    rf"|\b(?:\d|[1-9]\d)\s*%\s*{KEY}\b|\[ \]|~~[^~]*\b{KEY}\b[^~]*~~|\?\W*$|[`\"'“]{KEY}[`\"'”]|`(?:{KEY})|in progress|🚧|⏳|\bpending\b|\bTODO\b"
-    rf"|{BEGIN}\W*(?:fixed|completed|verified)\W*$|\bvictory condition|\bif\b.*\bthen\b|definition of done|(?:success|acceptance|exit) criteria)"
+    rf"|\b(?:\d|[1-9]\d)\s*%\s*{KEY}\b|\[ \]|~~[^~]*\b{KEY}\b[^~]*~~|\?\W*$|[`\"'“]{KEY}[`\"'”]|`(?:{KEY})"
+    r"|in progress|🚧|⏳|\bpending\b|\bTODO\b"
+    rf"|{BEGIN}\W*(?:fixed|completed|verified)\W*$|\bvictory condition|\brevert(?:s|ed)?\b"
+    r"|\bif\b.*\bthen\b|definition of done|(?:success|acceptance|exit) criteria)"
 )
 CLAIM = "|".join(f"(?:{pattern})" for pattern in WORDS.values())
 # What takes a claim back, in a text or in the message of a commit.
 RETRACTS = (
-    r"\bfalse (?:lead|alarm)|\bretract|\bnot (?:the|a) (?:actual |real |true )?root cause|\b(?:was|were|am) wrong\b"
+    r"\bfalse (?:lead|alarm)|\bretract|\bnot (?:the|a) (?:actual |real |true )?root cause"
+    r"|\b(?:was|were|am) wrong\b"
     r"|\bdispro(?:ve|of)|\bdebunk|\bmisdiagnos|\bred herring\b|\bwithdrawn\b|\bcase reopened\b"
 )
-FIXES = r"(?:^|[^a-z])(?:fix(?:e[sd]|ing)?|bug(?:fix)?|hotfix|revert(?:s|ed)?|regression|broken|repair)(?:$|[^a-z])"
+FIXES = (
+    r"(?:^|[^a-z])(?:fix(?:e[sd]|ing)?|bug(?:fix)?|hotfix|revert(?:s|ed)?|regression|broken|repair)"
+    r"(?:$|[^a-z])"
+)
 
 
 def words(pattern: str) -> re.Pattern[bytes]:
