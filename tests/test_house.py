@@ -22,7 +22,7 @@ ROOMS = {  # room: the rooms that it may import
     "trace": {"spec", "check", "subject"},
     "stubs": set(),
     "gate": {"spec", "check", "trace", "stubs"},
-    "postmortem": set(),
+    "postmortem": {"stubs"},
     "server": {"engine"},
     "models": set(),
     "cli": {

@@ -8,6 +8,7 @@ from importlib import import_module
 import click
 
 from llorch_core.engine.errors import ModelError, UsageError
+from llorch_core.postmortem.errors import PostmortemError
 from llorch_core.spec.errors import SpecError
 
 VERBS = {
@@ -20,6 +21,7 @@ VERBS = {
     "gate": "Say whether this may be merged, and why not.",
     "stubs": "List the tests of a repository that cannot fail.",
     "spec": "Show and check the specs.",
+    "postmortem": "Say what happened in a repository, from evidence.",
     "audit": "Verify the audit log of a server.",
     "serve": "Serve a GPT-2 over HTTP.",
     "quantize": "Write a model with smaller weights, and say what that loses.",
@@ -69,6 +71,6 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output went away
         sys.stderr.close()
         sys.exit(141)
-    except (ModelError, UsageError, SpecError) as error:
+    except (ModelError, UsageError, SpecError, PostmortemError) as error:
         click.echo(f"{click.style('error:', fg='red', bold=True)} {error}", err=True)
         sys.exit(2)

@@ -1,0 +1,89 @@
+"""llorch postmortem: what happened in a repository, from evidence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from llorch_core.postmortem.case import Case
+
+DEFAULT = Path("postmortem")
+
+
+def case_option(function: Any) -> Any:
+    """Add --case, the folder of the case."""
+    return click.option(
+        "--case",
+        "folder",
+        metavar="DIR",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Folder of the case; default: this folder where it holds one, else postmortem.",
+    )(function)
+
+
+def repository_option(function: Any) -> Any:
+    """Add --repository, a copy of the repository elsewhere."""
+    return click.option(
+        "--repository",
+        "elsewhere",
+        metavar="DIR",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Where the repository is, if not where case.yaml says.",
+    )(function)
+
+
+@click.group(epilog="Example: llorch postmortem init path/to/repository --path src/worker")
+def command() -> None:
+    """Say what happened in a repository: measured facts, judgement with evidence, guardrails."""
+
+
+@command.command(epilog="Example: llorch postmortem init path/to/repository --path src/worker")
+@click.argument("repository", metavar="REPO", type=click.Path(path_type=Path))
+@click.option("--path", default="", metavar="PATH", help="Only this folder or file of it.")
+@click.option("--commit", default="HEAD", metavar="REV", help="What is looked at; default: HEAD.")
+@click.option("--zone", default="UTC", metavar="ZONE", help="Time zone of every date; default: UTC.")
+@case_option
+def init(repository: Path, path: str, commit: str, zone: str, folder: Path | None) -> int:
+    """Make the folder of a case about REPO."""
+    from llorch_core.postmortem.case import create
+
+    made = create(folder or DEFAULT, repository, commit, path, zone)
+    click.echo(f"{made.folder} is the case of {made.settings.title}. Next: llorch postmortem dig")
+    return 0
+
+
+@command.command(epilog="Example: llorch postmortem dig --case postmortem --json")
+@case_option
+@repository_option
+@click.option("--json", "as_json", is_flag=True, help="Print the facts as one JSON object.")
+def dig(folder: Path | None, elsewhere: Path | None, as_json: bool) -> int:
+    """Measure what the repository of the case says about itself, and write it into facts.json.
+
+    Reads what is tracked, and runs nothing of it. Each figure carries its definition, and a command that
+    anyone can run to get it.
+    """
+    from llorch_core.cli.console import progress
+    from llorch_core.postmortem.dig import JOINS, SECTIONS, dig, write
+
+    case = case_in(folder)
+    repository = case.repository(elsewhere)
+    with progress("digging", len(SECTIONS) + len(JOINS)) as advance:
+        facts = dig(repository, case.settings, lambda _: advance(1))
+    write(facts, case.facts_file)
+    if as_json:
+        click.echo(json.dumps(facts.as_json(), indent=1, ensure_ascii=False))
+    else:
+        click.echo(f"{len(facts.figures)} figures and {len(facts.tables)} tables are in {case.facts_file}.")
+    return 0
+
+
+def case_in(folder: Path | None) -> Case:
+    """Return the case in a folder; by default that of this folder, else that of the folder postmortem."""
+    from llorch_core.postmortem.case import SETTINGS_FILE, open_case
+
+    here = Path()
+    return open_case(folder or (here if (here / SETTINGS_FILE).exists() else DEFAULT))

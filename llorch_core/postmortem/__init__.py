@@ -1,0 +1,1 @@
+"""What happened in this repository? Measured facts, judgement with evidence, guardrails.."""

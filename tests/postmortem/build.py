@@ -1,0 +1,73 @@
+"""Make a repository with a known history: commits as data, written by git fast-import in one go."""
+
+import subprocess
+from datetime import datetime
+
+ALICE = "Alice Doe <alice@example.org>"
+
+
+class History:
+    """The commits of a repository to be made.
+
+    `files` of a commit maps paths to texts or bytes; None deletes. Times are ISO 8601 with an offset; each
+    commit is an hour after the one before where none is given.
+    """
+
+    def __init__(self, start="2024-03-04T09:00:00+00:00"):
+        self.stream, self.mark, self.when = [], 0, datetime.fromisoformat(start).timestamp()
+        self.zone = "+0000"
+
+    def commit(
+        self, message, files, author=ALICE, when=None, renames=(), branch="main", merge=None, parent=None
+    ):
+        """Add a commit, and return its mark. `merge` and `parent` are marks of other commits."""
+        self.mark += 1
+        self.when += 3600
+        if when:
+            at = datetime.fromisoformat(when)
+            self.when, self.zone = at.timestamp(), at.strftime("%z")
+        date = f"{int(self.when)} {self.zone}"
+        put = self.stream.append
+        put(f"commit refs/heads/{branch}\nmark :{self.mark}\n".encode())
+        put(f"author {author} {date}\ncommitter {author} {date}\n".encode())
+        put(b"data %d\n%s\n" % (len(message.encode()), message.encode()))
+        if parent:
+            put(f"from :{parent}\n".encode())
+        if merge:
+            put(f"merge :{merge}\n".encode())
+        for old, new in renames:
+            put(f"R {old} {new}\n".encode())
+        for path, content in files.items():
+            if content is None:
+                put(f"D {path}\n".encode())
+                continue
+            data = content if isinstance(content, bytes) else content.encode()
+            put(b"M 100644 inline %s\ndata %d\n%s\n" % (path.encode(), len(data), data))
+        return self.mark
+
+    def make(self, folder):
+        """Write the repository, check main out, and return the full hashes of the commits by mark."""
+        folder.mkdir(parents=True, exist_ok=True)
+        run(folder, "init", "-q", "-b", "main")
+        marks = folder / ".git" / "marks"
+        stream = b"".join(self.stream)
+        subprocess.run(
+            ["git", "-C", folder, "fast-import", "--quiet", f"--export-marks={marks}"],
+            input=stream,
+            check=True,
+        )
+        run(folder, "checkout", "-q", "-f", "main")
+        pairs = (line[1:].split() for line in marks.read_text().splitlines())
+        return {int(mark): sha for mark, sha in pairs}
+
+
+def run(folder, *arguments):
+    """Run plain git in a repository, and return the text that it prints."""
+    done = subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def shell(folder, command):
+    """Run a command of a figure as a person would, and return the text that it prints."""
+    done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
