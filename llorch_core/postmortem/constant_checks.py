@@ -1,4 +1,4 @@
-"""Checks whose outcome stands in the source: of literals, of a thing and itself, of a length below nothing."""
+"""Checks whose outcome stands in the source: literals, a thing and itself, a length below 0."""
 
 from __future__ import annotations
 

@@ -5,15 +5,42 @@ from __future__ import annotations
 import re
 
 from llorch_core.postmortem.lost_checks import drops, is_silent, swallows
-from llorch_core.postmortem.test_bodies import Body, Call
+from llorch_core.postmortem.test_bodies import OWN_TYPES, Body, Call
 from llorch_core.postmortem.test_words import MARKED_TEXT, MARKS, TODO
 from llorch_core.postmortem.tokens import TEXT, WORD
 
 SHORT = 60
+MAKING = {
+    "=",
+    ":=",
+    ":",
+    ";",
+    "{",
+    "[",
+    "in",
+    ",",
+    ")",
+    "|",
+}  # what follows the name of a variable where it is made
+OWN_WORDS = {
+    "true",
+    "false",
+    "nil",
+    "null",
+    "nullptr",
+    "undefined",
+    "t",
+    "as",
+    "mut",
+    "usize",
+    "u8",
+    "f32",
+    "i32",
+}
 
 
 def judge(body: Body) -> tuple[str, str]:
-    """Return the kind of KINDS that a test is, and a detail; ("", "") where it is right or nobody can tell."""
+    """Return the kind of KINDS that a test is, and a detail; ("", "") where it is right, or none can tell."""
     todo = next((r for r in body.remarks if TODO.search(r)), "")
     if not body.code:
         return ("", "") if body.demands and not todo else ("stub", shown(todo)) if todo else ("empty", "")
@@ -57,21 +84,42 @@ def with_checks(body: Body) -> tuple[str, str]:
     if silent:
         return "silent", silent
     own = all(body.words.own.fullmatch(c.name) for c in body.real)
-    if own and not body.runs and not body.names_a_type and not throws(body):
+    if own and not body.runs and not body.names_a_type and not throws(body) and only_local(body):
         return "calls nothing", ""
     return "", ""
+
+
+def only_local(body: Body) -> bool:
+    """Return whether every word in the checks is one that the test wrote down before."""
+    inside = {i for c in body.real for i in body.source.inside(c.opening)}
+    code = body.source.code
+    made = {
+        code[i].text
+        for i in body.places
+        if i not in inside and code[i].kind == WORD and code[i + 1].text in MAKING
+    }
+    used = [
+        i
+        for i in inside
+        if code[i].kind == WORD and code[i - 1].text != "." and code[i + 1].text not in ("(", "!", "::")
+    ]
+    return all(code[i].text in made | OWN_WORDS | OWN_TYPES for i in used)
 
 
 def marks(body: Body) -> str:
     """Return how a test announces that it is a stub."""
     called = next((c.name for c in body.calls if MARKS.fullmatch(c.name.rpartition(".")[2])), "")
-    return called or shown(next((t.text for t in body.code if t.kind == TEXT and MARKED_TEXT.search(t.text)), ""))
+    return called or shown(
+        next((t.text for t in body.code if t.kind == TEXT and MARKED_TEXT.search(t.text)), "")
+    )
 
 
 def throws(body: Body) -> bool:
     """Return whether a test can fail by a statement of the language: throw, return Err."""
     if body.source.language == "Rust":
-        return any(a.text == "return" and b.text == "Err" for a, b in zip(body.code, body.code[1:], strict=False))
+        return any(
+            a.text == "return" and b.text == "Err" for a, b in zip(body.code, body.code[1:], strict=False)
+        )
     return any(t.text == "throw" for t in body.code)
 
 

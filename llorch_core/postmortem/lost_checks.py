@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from llorch_core.postmortem.test_bodies import Body, Call
 from llorch_core.postmortem.tokens import Source
 
-UNCONDITIONAL = re.compile(r"panic|unreachable|FAIL|ADD_FAILURE|(\w+\.)?fail|exit|abort|bail|(\w+\.)?fail_\w+")
+UNCONDITIONAL = re.compile(
+    r"panic|unreachable|FAIL|ADD_FAILURE|(\w+\.)?fail|exit|abort|bail|(\w+\.)?fail_\w+"
+)
 STARTS = {";", "{", "}"}
 
 
@@ -18,7 +20,9 @@ def swallows(body: Body) -> str:
         handler = [c for c in body.checks if c.at in caught]
         if handler or any(body.source.code[i].text in ("throw", "return") for i in caught):
             continue
-        if any(c.name.rpartition(".")[2] in ("GTEST_SKIP", "SKIP", "skip") for c in body.calls if c.at in caught):
+        if any(
+            c.name.rpartition(".")[2] in ("GTEST_SKIP", "SKIP", "skip") for c in body.calls if c.at in caught
+        ):
             continue
         if body.source.language == "C++" and body.real:
             continue  # a check of gtest does not throw
@@ -74,7 +78,7 @@ def is_pattern(source: Source, at: int) -> bool:
 
 
 def is_silent(body: Body) -> str:
-    """Return the condition behind which every check of a test stands, or a return before the first; else ""."""
+    """Return the condition behind which every check of a test stands, or a return before them; else ""."""
     first = min((c.at for c in body.real), default=0)
     for at in body.places:
         if at >= first:
@@ -91,7 +95,7 @@ def is_silent(body: Body) -> str:
 
 
 def returning(body: Body, at: int) -> str:
-    """Return the head of an if at a place whose block ends in a return without a value, and checks nothing."""
+    """Return the head of an if at a place whose block ends in a return, and checks nothing."""
     source = body.source
     if source.code[at].text != "if" or source.is_(at - 1, "else"):
         return ""
@@ -102,10 +106,15 @@ def returning(body: Body, at: int) -> str:
     texts = [source.code[i].text for i in inside]
     while texts[-1:] == [";"]:
         texts.pop()
-    empty = texts[-1:] == ["return"] or texts[-5:] == ["return", "Ok", "(", "(", ")"] or texts[-6:-1] == [
-        *("return", "Ok", "(", "("),
-        ")",
-    ]
+    empty = (
+        texts[-1:] == ["return"]
+        or texts[-5:] == ["return", "Ok", "(", "(", ")"]
+        or texts[-6:-1]
+        == [
+            *("return", "Ok", "(", "("),
+            ")",
+        ]
+    )
     if not empty or any(c.at in inside for c in body.checks) or depth(body, at):
         return ""
     return head(source, at, opening)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from llorch_core.postmortem.helpers import checking
 from llorch_core.postmortem.hollow_tests import judge
 from llorch_core.postmortem.test_bodies import Body, calls
 from llorch_core.postmortem.test_kinds import BENCHMARK, INTEGRATION, Test
@@ -20,7 +21,7 @@ MODIFIERS = {"pub", "async", "unsafe", "const", "extern", "crate", "in", "super"
 
 @dataclass(frozen=True)
 class Function:
-    """A function: the place of its `fn`, its name, what stands before it, and its body (None: it has none)."""
+    """A function: the place of its `fn`, its name, its attributes, and its body (None: it has none)."""
 
     at: int
     name: str
@@ -76,39 +77,20 @@ def is_test(source: Source, at: int) -> bool:
     return any(TEST.fullmatch(a.split("(")[0]) for a in attributes(source, at))
 
 
-def checking(sources: Sequence[Source]) -> frozenset[str]:
-    """Return the functions and macros of the tests that check something, also by calling one another."""
-    bodies: dict[str, list[Body]] = {}
+def bodies(sources: Sequence[Source]) -> Iterator[Body]:
+    """Give the functions and macros of files that are no tests."""
     for source in sources:
         for f in functions(source):
             if f.opening is not None and not is_test(source, f.at):
-                bodies.setdefault(f.name, []).append(Body(source, source.inside(f.opening), f.name))
+                yield Body(source, source.inside(f.opening), f.name)
         for at in source.places(MACRO):
-            name = source.code[at + 1].text
-            bodies.setdefault(name, []).append(Body(source, source.inside(at + 2), name))
-    return closure(bodies)
-
-
-def closure(bodies: dict[str, list[Body]]) -> frozenset[str]:
-    """Return the names whose bodies check something, or call one that does."""
-    known = {name for name, each in bodies.items() if any(b.real for b in each)}
-    called = {
-        name: {c.name.rpartition(".")[2] for b in each for c in b.calls} for name, each in bodies.items()
-    }
-    grown = True
-    while grown:
-        more = {name for name, names in called.items() if name not in known and names & known}
-        known |= more
-        grown = bool(more)
-    return frozenset(known - TOO_COMMON)
-
-
-TOO_COMMON = frozenset({"new", "default", "drop", "main", "from", "clone", "run", "start", "get", "next", "fmt"})
+            yield Body(source, source.inside(at + 2), source.code[at + 1].text)
 
 
 def find(sources: Sequence[Source]) -> Iterator[Test]:
     """Give the tests of Rust files."""
-    helpers = checking([s for s in sources if any(is_test(s, f.at) for f in functions(s)) or among_tests(s.path)])
+    holding = [s for s in sources if among_tests(s.path) or any(is_test(s, f.at) for f in functions(s))]
+    helpers = checking(bodies(holding))
     making = {name: checks for s in sources for name, (_, checks) in macros(s).items()}
     for source in sources:
         yield from of_file(source, helpers, making)
@@ -119,11 +101,11 @@ def of_file(source: Source, helpers: frozenset[str], making: dict[str, bool]) ->
     own = macros(source)
     spans = [places for places, _ in own.values()]
     properties = [source.inside(i + 2) for i in source.places("proptest") if source.is_(i + 1, "!")]
-    bodies = []
+    inner = []
     for f in functions(source):
         if f.opening is None:
             continue
-        bodies.append(source.inside(f.opening))
+        inner.append(source.inside(f.opening))
         if f.name.startswith("$") or any(f.at in span for span in spans):
             continue
         names = [a.split("(")[0] for a in f.attributes]
@@ -132,7 +114,7 @@ def of_file(source: Source, helpers: frozenset[str], making: dict[str, bool]) ->
         elif any(TEST.fullmatch(n) for n in names):
             framework = "proptest" if any(f.at in span for span in properties) else "rust"
             yield test_of(source, f, helpers, framework, kind_of(source.path))
-    yield from made(source, helpers, making | {n: c for n, (_, c) in own.items()}, [*spans, *bodies])
+    yield from made(source, helpers, making | {n: c for n, (_, c) in own.items()}, [*spans, *inner])
     yield from criterion(source)
 
 
@@ -170,7 +152,9 @@ def made(
         closing = code[source.partner.get(at + 2, at + 2)].line
         why = "" if checks else "only runs"
         runs = ", ".join(dict.fromkeys(c.name for c in calls(source, inside))) if why else ""
-        yield Test(source.path, token.line, name, "rust", kind_of(source.path), closing, False, why, runs[:60])
+        yield Test(
+            source.path, token.line, name, "rust", kind_of(source.path), closing, False, why, runs[:60]
+        )
 
 
 def criterion(source: Source) -> Iterator[Test]:

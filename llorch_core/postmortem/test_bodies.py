@@ -12,7 +12,21 @@ from llorch_core.postmortem.tokens import OPENING, TEXT, WORD, Source, Token
 
 # built into the language or its library, though their names begin with a capital as those of the product do
 OWN_TYPES = {
-    *("Some", "None", "Ok", "Err", "Vec", "String", "HashMap", "HashSet", "Option", "Result", "Box", "Arc", "Rc"),
+    *(
+        "Some",
+        "None",
+        "Ok",
+        "Err",
+        "Vec",
+        "String",
+        "HashMap",
+        "HashSet",
+        "Option",
+        "Result",
+        "Box",
+        "Arc",
+        "Rc",
+    ),
     *("Path", "PathBuf", "Duration", "Instant", "Self", "Utc", "Timelike", "BTreeMap", "Default", "Mutex"),
     *("Array", "Object", "Math", "JSON", "Number", "Promise", "Map", "Set", "Date", "Error", "Symbol"),
 }
@@ -60,9 +74,7 @@ class Body:
         if not self.places.start:
             return list(self.extra)
         first = self.source.code[self.places.start - 1].line
-        last = (
-            self.source.code[self.places.stop].line if self.places.stop < len(self.source.code) else first
-        )
+        last = self.source.code[self.places.stop].line if self.places.stop < len(self.source.code) else first
         comments = [c.text for c in self.source.comments if first <= c.line <= last]
         return [*self.extra, *comments, *(t.text for t in self.code if t.kind == TEXT)]
 
@@ -77,9 +89,11 @@ class Body:
         if self.words.no_check.fullmatch(call.name):
             return False
         named = self.words.checks.fullmatch(call.name) or self.words.checks.fullmatch(last)
-        return bool(
-            named and not self.words.prints.fullmatch(call.name)
-        ) or last in self.helpers or self.is_always(call)
+        return (
+            bool(named and not self.words.prints.fullmatch(call.name))
+            or last in self.helpers
+            or self.is_always(call)
+        )
 
     def is_always(self, call: Call) -> bool:
         """Return whether a call is a check that passes always, by its name."""
@@ -133,9 +147,7 @@ class Body:
         """The calls that may be of the product: no check, no print, nothing of the language."""
         inside = {i for c in self.checks if self.is_constant(c) for i in self.source.inside(c.opening)}
         return [
-            c
-            for c in self.calls
-            if c.at not in inside and c not in self.checks and not self.tells_nothing(c)
+            c for c in self.calls if c.at not in inside and c not in self.checks and not self.tells_nothing(c)
         ]
 
     def tells_nothing(self, call: Call) -> bool:
@@ -148,7 +160,9 @@ class Body:
     @cached_property
     def names_a_type(self) -> bool:
         """Whether it names a type, constant or module that may be of the product."""
-        local = {b.text for a, b in zip(self.code, self.code[1:], strict=False) if a.text in ("struct", "enum")}
+        local = {
+            b.text for a, b in zip(self.code, self.code[1:], strict=False) if a.text in ("struct", "enum")
+        }
         for i, token in enumerate(self.code):
             following = self.code[i + 1].text if i + 1 < len(self.code) else ""
             if token.kind != WORD or token.text in local or token.text in OWN_TYPES:

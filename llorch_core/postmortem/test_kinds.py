@@ -1,4 +1,4 @@
-"""The kinds of test that prove nothing: what each is, and why. Report, command and figures read this table."""
+"""The kinds of test that prove nothing: what each is, and why. Page, command and figures read it."""
 
 from __future__ import annotations
 

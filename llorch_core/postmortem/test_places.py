@@ -8,7 +8,10 @@ from llorch_core.postmortem.test_kinds import BENCHMARK, END_TO_END, INTEGRATION
 
 PLACES = (
     (BENCHMARK, re.compile(r"(.*[_.-])?bench(es|mark|marks)?([_.-].*)?", re.I)),
-    (END_TO_END, re.compile(r"(.*[_.-])?(e2e|end[_-]?to[_-]?end|acceptance|cypress|playwright)([_.-].*)?", re.I)),
+    (
+        END_TO_END,
+        re.compile(r"(.*[_.-])?(e2e|end[_-]?to[_-]?end|acceptance|cypress|playwright)([_.-].*)?", re.I),
+    ),
     (INTEGRATION, re.compile(r"(.*[_.-])?integration([_.-].*)?", re.I)),
 )
 TEST_PLACE = re.compile(r"(.*[_.-])?(tests?|testing|spec|specs|testutils?|__tests__|bdd)([_.-].*)?", re.I)

@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 # In every language: a function or macro of that name checks, or hands on to something that does.
-WORD = (
-    r"assert|check|verif|expect|require|ensure|should|must_|fail|compare|snapshot|golden|eq_?nice"
-)
+WORD = r"assert|check|verif|expect|require|ensure|should|must_|fail|compare|snapshot|golden|eq_?nice"
 CHECKS = rf"(?i:_*({WORD})\w*|\w*_({WORD})\w*)|\w*[a-z](Assert|Check|Verify|Expect|Snapshot)\w*"
 TODO = re.compile(
-    r"\b(TODO|FIXME|XXX|TBD)\b|(?i:not (yet )?implemented|unimplemented|placeholder|\bstub(bed)?\b|\bpending\b"
-    r"|(to|will) be (implemented|written)|test would|implement (me|this|later))"
+    r"\b(TODO|FIXME|XXX|TBD)\b|(?i:not (yet )?implemented|unimplemented|placeholder|\bstub(bed)?\b"
+    r"|\bpending\b|(to|will) be (implemented|written)|test would|implement (me|this|later))"
 )
 MARKS = re.compile(r"(?i)announce_?stub\w*|(mark|is|as)_?stub\w*|stub_?(mode|only|test)\w*")
 MARKED_TEXT = re.compile(r"STUB (MODE|ONLY|IMPLEMENTATION|TEST)|\bstub (implementation|mode)\b")
@@ -22,7 +20,20 @@ KEYWORDS = {
     *("if", "for", "while", "switch", "catch", "return", "match", "else", "loop", "in", "do", "try", "new"),
     *("sizeof", "alignof", "decltype", "function", "func", "fn", "defer", "go", "select", "case", "await"),
     *("typeof", "delete", "throw", "async", "move", "let", "const", "auto", "var", "unsafe", "where", "as"),
-    *("range", "yield", "void", "co_await", "not", "and", "or", "import", "constexpr", "static", "mut", "ref"),
+    *(
+        "range",
+        "yield",
+        "void",
+        "co_await",
+        "not",
+        "and",
+        "or",
+        "import",
+        "constexpr",
+        "static",
+        "mut",
+        "ref",
+    ),
 }
 
 
@@ -66,14 +77,16 @@ def words(
 ) -> Words:
     """Return the names of a language, from its regular expressions."""
     each = (checks, no_check, always, truths, falsehoods, pairs, prints, harmless, own)
-    return Words(*(re.compile(pattern) for pattern in each), skipped)
+    return Words(*map(re.compile, each), skipped=skipped)
 
 
 WORDS: Mapping[str, Words] = {
     "Rust": words(
         checks=CHECKS
-        + r"|panic|todo|unimplemented|unreachable|unwrap_err|unwrap_none|exit|abort|bail|compile_fail|pass|quickcheck|proptest|run_test\w*",
-        no_check=r"(.*\.)?(expect|checked_\w+|check_interval|unwrap|fail_fast|failures?)|compare_exchange\w*|\w+\.failed",
+        + r"|panic|todo|unimplemented|unreachable|unwrap_err|unwrap_none|exit|abort|bail|compile_fail|pass|quickcheck"
+        r"|proptest|run_test\w*",
+        no_check=r"(.*\.)?(expect|checked_\w+|check_interval|unwrap|fail_fast|failures?|failed)"
+        r"|(.*\.)?compare_exchange\w*",
         always=r"",
         truths=r"(debug_)?assert|prop_assert",
         falsehoods=r"assert_false|assert_not",
@@ -90,7 +103,8 @@ WORDS: Mapping[str, Words] = {
         own=r"(debug_)?assert(_eq|_ne)?|panic|unreachable",
     ),
     "C++": words(
-        checks=CHECKS + r"|(EXPECT|ASSERT|CHECK|REQUIRE|FAIL|ADD_FAILURE|GTEST_FAIL|MATCHER|STATIC_REQUIRE)\w*"
+        checks=CHECKS
+        + r"|(EXPECT|ASSERT|CHECK|REQUIRE|FAIL|ADD_FAILURE|GTEST_FAIL|MATCHER|STATIC_REQUIRE)\w*"
         r"|static_assert|assert|StaticAssertTypeEq|exit|abort|RunTest\w*|On?_?CALL",
         no_check=r"std\.compare|(.*\.)?(compare_exchange\w*|fail|checkpoint\w*)|cuda\w*",
         always=r"SUCCEED|GTEST_SUCCEED",
@@ -119,9 +133,10 @@ WORDS: Mapping[str, Words] = {
         skipped=1,
     ),
     "JavaScript": words(
-        checks=CHECKS
-        + r"|(assert|should|chai|sinon|cy|t|tap|expectTypeOf|page)\.\w+|done|(\w+\.)?(rejects|throws|toThrow\w*)|reject",
-        no_check=r"(t|tap)\.(log|diagnostic|plan|end|comment|test|before\w*|after\w*)|(\w+\.)?checkbox\w*|page\.(goto|click)",
+        checks=CHECKS + r"|(assert|should|chai|sinon|cy|t|tap|expectTypeOf|page)\.\w+|done"
+        r"|(\w+\.)?(rejects|throws|toThrow\w*)|reject",
+        no_check=r"(t|tap)\.(log|diagnostic|plan|end|comment|test|before\w*|after\w*)|(\w+\.)?checkbox\w*"
+        r"|page\.(goto|click)",
         always=r"(assert|t|chai\.assert)\.pass|succeed",
         truths=r"assert|assert\.(ok|isTrue|isOk)|t\.(ok|true|truthy)",
         falsehoods=r"assert\.(isFalse|isNotOk)|t\.(notOk|false|falsy)",

@@ -117,7 +117,7 @@ def kind_of(node: str, text: str) -> str:
         return TEXT
     if node in NUMBERS:
         return NUMBER
-    return WORD if text[:1].isalpha() or text[:1] in "_$" and text[:1] else SIGN
+    return WORD if text[:1].isalpha() or text[:1] in ("_", "$") else SIGN
 
 
 def partners(code: Sequence[Token]) -> dict[int, int]:
