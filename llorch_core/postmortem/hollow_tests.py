@@ -67,9 +67,11 @@ def judge(body: Body) -> tuple[str, str]:
 
 
 def spans_lines(body: Body) -> bool:
-    """Return whether a body has more lines than its comments, so that its text may be lost in the grammar."""
+    """Return whether a body has more lines than its comments, so that text of it may be lost."""
     code, places = body.source.code, body.places
-    first, last = code[places.start - 1].line, code[min(places.stop, len(code) - 1)].line
+    if places.stop not in body.source.partner:
+        return True
+    first, last = code[places.start - 1].line, code[places.stop].line
     return last - first - 1 > sum(
         c.text.count("\n") + 1 for c in body.source.comments if first < c.line < last
     )
