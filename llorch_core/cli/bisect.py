@@ -207,7 +207,8 @@ def print_report(out: Console, found: Bisection) -> None:
     for name, lines in paragraphs(found):
         table.add_row(name, Text("\n".join(lines)))
     out.print(table)
-    print_steps(out, found.steps)
+    if not (out.is_terminal and Console(stderr=True).is_terminal):  # there they were told as they ended
+        print_steps(out, found.steps)
     if found.reason:
         out.print(Text.assemble("\n", ("could not tell", "bold yellow"), f": {found.reason}"), soft_wrap=True)
     tail = f"{len(found.steps)} commits were asked, {found.seconds:.1f} s, exit code {found.exit_code}"

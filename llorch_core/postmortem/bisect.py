@@ -127,7 +127,7 @@ def bisect(
         finally:
             bench.stop_where_aborted()
         first_bad = shown(top, found) if found else None
-        reason = bench.doubt(first_bad, first_parent) if first_bad else only_skipped(candidates)
+        reason = bench.doubt(first_bad, first_parent) if first_bad else none_found(candidates, path)
         return Bisection(
             str(repository),
             good_commit,
@@ -173,8 +173,8 @@ class Bench:
             raise PostmortemError(
                 f"the check was aborted at {named(step)}: {step.why} (wanted 0 for good, 1 to 124 for bad, "
                 f"125 to skip).{indented(step.said)}\n"
-                "Like git, llorch stops there: a signal, or a code above 127, says nothing about a commit. If it"
-                "  is what went wrong: --check 'COMMAND || exit 1'"
+                "Like git, llorch stops there: a signal, or a code above 127, says nothing about a commit.\n"
+                "If it is what went wrong: --check 'COMMAND || exit 1'"
             )
 
     def demand(self, commit: str, role: str, wanted: str, revision: str) -> None:
@@ -231,6 +231,8 @@ def named(step: Step) -> str:
     return f"{step.commit[:12]} ({step.subject})"
 
 
-def only_skipped(candidates: Sequence[str]) -> str:
+def none_found(candidates: Sequence[str], path: str) -> str:
     """Return why a bisection without a first bad commit is undecided."""
-    return f"only skipped commits are left: the first bad one is one of {len(candidates)}"
+    if candidates:
+        return f"only skipped commits are left: the first bad one is one of {len(candidates)}"
+    return f"every commit that changes {path} passes: what is wrong came in with another one"

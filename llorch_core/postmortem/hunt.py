@@ -16,11 +16,12 @@ from typing import Any
 
 from llorch_core.postmortem.errors import PostmortemError
 from llorch_core.postmortem.git import environment, git, lines, text
-from llorch_core.postmortem.process import ended_cleanly, ours, surroundings
+from llorch_core.postmortem.process import ended_cleanly, ours, surroundings, undisturbed
 from llorch_core.postmortem.scratch import QUIET, check_out
 from llorch_core.postmortem.step import ABORT, CODES, Check, Step, begin, judge
 
 Take = Callable[[Step, bool, "int | None"], None]
+SETTLED = ("GIT_NO_REPLACE_OBJECTS", "GIT_OPTIONAL_LOCKS")
 TOLD = "llorch bisect: "  # before what a step says of itself, between the lines of git
 FOUND = re.compile(r"^# first bad commit: \[([0-9a-f]+)\]", re.MULTILINE)
 POSSIBLE = re.compile(r"^# possible first bad commit: \[([0-9a-f]+)\]", re.MULTILINE)
@@ -36,7 +37,8 @@ def hunt(
            when it has ended
     order  a file that says what a step has to do (`write_order`)
 
-    Raises PostmortemError where git gives up.
+    Returns neither where every commit that changes the path is good. Raises PostmortemError where git gives
+    up.
     """
     good, bad = ends
     scope = ["--", path] if path else []
@@ -44,7 +46,8 @@ def hunt(
     git(tree, *QUIET, "bisect", "start", *flags, bad, good, *scope)
     said = "" if found_in(tree)[0] else run_steps(tree, take, order)
     found, candidates = found_in(tree)
-    if not found and not candidates:
+    left = ["refs/bisect/bad", "--not", "--glob=refs/bisect/good-*"]
+    if not found and not candidates and lines(tree, "rev-list", "--max-count=1", *left, *scope):
         raise PostmortemError(f"git bisect ended without a first bad commit.\n{said.strip()}")
     return found, candidates
 
@@ -60,39 +63,32 @@ def run_steps(tree: Path, take: Take, order: Path) -> str:
     """Run `git bisect run` to its end; return what git itself said. However this is left, it has ended."""
     step = ours(f"from llorch_core.postmortem.hunt import main; main({str(order)!r})")
     words = ["git", "-C", str(tree), *QUIET, "bisect", "run", *step]
-    running = subprocess.Popen(
+    said = []
+    with subprocess.Popen(
         words,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env={**surroundings(), **only_ours()},
+        env={**surroundings(), **{name: environment()[name] for name in SETTLED}},
         start_new_session=True,  # Ctrl-C is for us; we end them in order
         text=True,
         errors="replace",
-    )
-    assert running.stdout is not None
-    said = []
-    try:
-        for line in running.stdout:
-            if line.startswith(TOLD):
-                told = json.loads(line.removeprefix(TOLD))
-                take(of_json(told["step"]), told["ended"], told["left"])
-            elif not line.startswith("running "):
-                said.append(line)
-        running.wait()
-    finally:
-        if running.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
+    ) as running:
+        output = running.stdout or ()
+        try:
+            for line in output:
+                if line.startswith(TOLD):
+                    told = json.loads(line.removeprefix(TOLD))
+                    take(of_json(told["step"]), told["ended"], told["left"])
+                elif not line.startswith("running "):
+                    said.append(line)
+        except BaseException:
+            with undisturbed(), contextlib.suppress(ProcessLookupError):
                 os.killpg(running.pid, signal.SIGTERM)
-            for _ in running.stdout:  # a step ends what it started, and then closes this
-                pass
-            running.wait()
+                for _ in output:  # a step ends what it started, and then closes this
+                    pass
+            raise
     return "".join(said)
-
-
-def only_ours() -> Mapping[str, str]:
-    """Return what git finds in its environment in each of our calls."""
-    return {name: environment()[name] for name in ("GIT_NO_REPLACE_OBJECTS", "GIT_OPTIONAL_LOCKS")}
 
 
 def write_order(file: Path, tree: Path, check: Check, log: Path | None, path: str) -> None:

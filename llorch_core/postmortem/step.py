@@ -99,8 +99,10 @@ def judge(tree: Path, step: Step, check: Check) -> Step:
             code, printed, said = ask(tree, step.commit, check.words, check, Path(place), apart=check.engine)
             verdict, why = verdict_of(code, check)
             rules = rules_of(printed) if check.engine and verdict in (GOOD, BAD) else ()
-            said = said or ("" if rules else printed)
-            step = replace(step, verdict=verdict, exit_code=code, why=why, said=last(said), rules=rules)
+            if rules is None:
+                verdict, why, rules = ABORT, f"{why}, and llorch verify told no verdict", ()
+            said = last(said or ("" if rules else printed))
+            step = replace(step, verdict=verdict, exit_code=code, why=why, said=said, rules=rules)
     return replace(step, seconds=round(time.monotonic() - started, 3))
 
 
@@ -149,10 +151,14 @@ def ending(code: int | None, check: Check) -> str:
     return f"exit code {code}{told.get(code, '')}"
 
 
-def rules_of(printed: str) -> tuple[Mapping[str, Any], ...]:
-    """Return what `llorch verify --json` says of each rule, in few words."""
+def rules_of(printed: str) -> tuple[Mapping[str, Any], ...] | None:
+    """Return what `llorch verify --json` says of each rule, in few words; None where it is no such JSON."""
+    try:
+        told = json.loads(printed)["rules"]
+    except ValueError:
+        return None
     found = []
-    for rule in json.loads(printed)["rules"]:
+    for rule in told:
         worst = rule["worst"] or {}
         place = {"checkpoint": worst.get("checkpoint"), "tolerances": worst.get("share")}
         found.append({key: rule[key] for key in ("rule", "says", "status", "elements")} | place)
