@@ -26,7 +26,7 @@ KINDS = ("command", "python", "dump")  # of engines that are in the repository, 
 EXAMPLE = "For example: llorch bisect . --good v1.0 --check 'make test'"
 
 
-@click.command(epilog="Example: llorch bisect path/to/repository --good v1.0 --check 'make && ./check.sh'")
+@click.command(epilog="Example: llorch bisect path/to/repository --good v1.0 --check 'make test'")
 @click.argument("repository", metavar="REPO", type=click.Path(path_type=Path))
 @click.option("--good", required=True, metavar="REV", help="A commit at which the check passes.")
 @click.option("--bad", default="HEAD", show_default=True, metavar="REV", help="One at which it fails.")

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from llorch_core.postmortem.between import Culprit, ends, opened, reaching, shown
@@ -116,11 +115,11 @@ def bisect(
     good_commit, bad_commit = ends(top, good, bad)
     path = reaching(top, good_commit, bad_commit, path)
     check = replace(check, top=str(top))
-    with worktree(top, bad_commit) as tree, TemporaryDirectory(prefix="llorch_bisect_") as place:
+    with worktree(top, bad_commit) as tree:
         bench = Bench(tree, check, log, take)
         bench.demand(bad_commit, "bad end", BAD, bad)
         bench.demand(good_commit, "good end", GOOD, good)
-        order = Path(place) / "order.json"
+        order = tree.parent / "order.json"
         write_order(order, tree, check, log, path)
         try:
             found, candidates = hunt(tree, (good_commit, bad_commit), path, first_parent, bench.take, order)
@@ -210,12 +209,13 @@ class Bench:
         if not self.check.explain:
             return None
         check_out(self.tree, first_bad.commit, self.check.keep)
-        with TemporaryDirectory(prefix="llorch_step_") as place:
-            asked = (self.check, Path(place))
-            if prepare(self.tree, first_bad.commit, *asked)[0]:
-                return None
-            code, printed, _ = ask(self.tree, first_bad.commit, self.check.explain, *asked, apart=True)
-        diagnosis: Mapping[str, Any] | None = json.loads(printed) if code == 1 else None
+        if prepare(self.tree, first_bad.commit, self.check)[0]:
+            return None
+        code, printed, _ = ask(self.tree, first_bad.commit, self.check.explain, self.check, apart=True)
+        try:
+            diagnosis: Mapping[str, Any] | None = json.loads(printed) if code == 1 else None
+        except ValueError:
+            return None
         return diagnosis
 
 

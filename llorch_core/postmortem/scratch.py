@@ -6,13 +6,14 @@ A worktree has a HEAD, an index and a bisection of its own, so that those of the
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 
 from llorch_core.postmortem.errors import PostmortemError
-from llorch_core.postmortem.git import git, text
+from llorch_core.postmortem.git import git
 from llorch_core.postmortem.process import ended_cleanly, undisturbed
 
 QUIET = ("-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false")  # hooks are for the user's tree
@@ -20,18 +21,20 @@ QUIET = ("-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false")  #
 
 @contextmanager
 def worktree(top: Path, commit: str) -> Iterator[Path]:
-    """Give a worktree with a commit checked out; afterwards nothing of it is left.
+    """Give a worktree with a commit checked out, beside it room for more; afterwards nothing of it is left.
 
     Raises PostmortemError where git cannot make one.
     """
-    with ended_cleanly(), TemporaryDirectory(prefix="llorch_bisect_", ignore_cleanup_errors=True) as place:
-        tree = Path(place).resolve() / "tree"
+    with ended_cleanly():
+        place = Path(mkdtemp(prefix="llorch_bisect_")).resolve()
+        tree = place / "tree"
         try:
             git(top, *QUIET, "worktree", "add", "--quiet", "--detach", str(tree), commit)
             yield tree
         finally:
             with undisturbed():
-                shutil.rmtree(tree, ignore_errors=True)  # git would not where its file .git is gone
+                subprocess.run(["chmod", "-R", "u+rwX", place], check=False, stderr=subprocess.DEVNULL)
+                shutil.rmtree(place, ignore_errors=True)  # by hand: git would not where its file .git is gone
                 with suppress(PostmortemError):
                     git(top, "worktree", "remove", "--force", "--force", str(tree))
 
@@ -46,8 +49,3 @@ def check_out(tree: Path, commit: str, keep: bool = False) -> None:
     """
     git(tree, *QUIET, "checkout", "--quiet", "--force", "--detach", commit)
     git(tree, "clean", "-ffdq" if keep else "-ffdxq")
-
-
-def at(tree: Path) -> str:
-    """Return the full hash of the commit that is checked out."""
-    return text(tree, "rev-parse", "HEAD")

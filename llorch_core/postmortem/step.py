@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from llorch_core.postmortem.git import text
@@ -91,42 +90,44 @@ def begin(tree: Path, commit: str, role: str) -> Step:
 def judge(tree: Path, step: Step, check: Check) -> Step:
     """Run a check on the commit that is checked out, and return the step with its verdict."""
     started = time.monotonic()
-    with TemporaryDirectory(prefix="llorch_step_", ignore_cleanup_errors=True) as place:
-        failed, said = prepare(tree, step.commit, check, Path(place))
-        if failed:
-            step = replace(step, verdict=SKIP, exit_code=failed[0], why=failed[1], said=said)
-        else:
-            code, printed, said = ask(tree, step.commit, check.words, check, Path(place), apart=check.engine)
-            verdict, why = verdict_of(code, check)
-            rules = rules_of(printed) if check.engine and verdict in (GOOD, BAD) else ()
-            if rules is None:
-                verdict, why, rules = ABORT, f"{why}, and llorch verify told no verdict", ()
-            said = last(said or ("" if rules else printed))
-            step = replace(step, verdict=verdict, exit_code=code, why=why, said=said, rules=rules)
+    failed, said = prepare(tree, step.commit, check)
+    if failed:
+        step = replace(step, verdict=SKIP, exit_code=failed[0], why=failed[1], said=said)
+    else:
+        code, printed, said = ask(tree, step.commit, check.words, check, apart=check.engine)
+        verdict, why = verdict_of(code, check)
+        rules = rules_of(printed) if check.engine and verdict in (GOOD, BAD) else ()
+        if rules is None:
+            verdict, why, rules = ABORT, f"{why}, and llorch verify told no verdict", ()
+        said = last(said or ("" if rules else printed))
+        step = replace(step, verdict=verdict, exit_code=code, why=why, said=said, rules=rules)
     return replace(step, seconds=round(time.monotonic() - started, 3))
 
 
-def prepare(tree: Path, commit: str, check: Check, place: Path) -> tuple[tuple[int | None, str] | None, str]:
+def prepare(tree: Path, commit: str, check: Check) -> tuple[tuple[int | None, str] | None, str]:
     """Run the setup; return its exit code and words where it failed, and what it printed last."""
     if not check.setup:
         return None, ""
-    code, printed, said = ask(tree, commit, ("sh", "-c", check.setup), check, place)
+    code, printed, said = ask(tree, commit, ("sh", "-c", check.setup), check)
     if code == 0:
         return None, ""
     return (code, f"the setup failed: {ending(code, check)}"), last(said or printed)
 
 
 def ask(
-    tree: Path, commit: str, words: Sequence[str], check: Check, place: Path, apart: bool = False
+    tree: Path, commit: str, words: Sequence[str], check: Check, apart: bool = False
 ) -> tuple[int | None, str, str]:
     """Run a program in the worktree; return its exit code, what it printed, and its standard error.
 
     apart  whether these two are; otherwise all is kept in the order in which it came
+
+    What it prints is kept in files beside the worktree.
     """
     more = {"LLORCH_COMMIT": commit, "LLORCH_REPOSITORY": check.top}
-    with (place / "out").open("wb") as out, (place / "errors").open("wb") as errors:
+    files = [tree.parent / name for name in ("printed", "said")]
+    with files[0].open("wb") as out, files[1].open("wb") as errors:
         code = run(words, tree, out, errors if apart else None, check.timeout, more)
-    printed, said = ((place / name).read_text("utf-8", errors="replace") for name in ("out", "errors"))
+    printed, said = (file.read_text("utf-8", errors="replace") for file in files)
     return code, printed, said
 
 

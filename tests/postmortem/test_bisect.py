@@ -95,7 +95,7 @@ def test_the_first_bad_commit_is_found_in_a_branch_that_was_merged(merged, tempo
 
 def test_of_a_merged_branch_only_the_merge_is_asked_on_demand(merged):
     folder, shas = merged
-    found = bisect(folder, shas["first"], "HEAD", shell(SMALL), first_parent=True)
+    found = bisect(folder, shas["fork"], shas["late"], shell(SMALL), first_parent=True)
     assert found.first_bad.commit == shas["merge"]
     assert {file["path"] for file in found.first_bad.files} == {"value", "docs/c"}
     assert not {step.commit for step in found.steps} & {shas["culprit"], shas["side"]}
@@ -329,6 +329,51 @@ def test_a_bare_repository_is_searched_too(merged, tmp_path):
     run(tmp_path, "clone", "-q", "--bare", merged[0], tmp_path / "bare.git")
     found = bisect(tmp_path / "bare.git", merged[1]["fork"], "side~1", shell(SMALL))
     assert found.first_bad.commit == merged[1]["culprit"]
+
+
+VERDICTS = """
+rule='"rule": "mlp.x", "says": "X.", "status": "passed", "elements": 4, "worst": null'
+right() { echo "{\\"rules\\": [{$rule}]}"; }
+wrong() { sed 's/passed/failed/; s/null/{"checkpoint": "h.0.mlp.act", "share": 7.5}/'; exit 1; }
+"""
+
+
+def engine(folder, middle):
+    """Make three commits; return them, and a check that reads of the last that it is wrong."""
+    history = History()
+    for n in range(3):
+        history.commit(f"c{n}", {"n": f"{n}\n"})
+    words = f"{VERDICTS} case $(cat n) in 0) right;; 1) {middle};; *) right | wrong;; esac"
+    return history.make(folder), Check("an engine", ("sh", "-c", words), engine=True, explain=("false",))
+
+
+def test_of_an_engine_component_checkpoint_and_rules_are_told_where_nothing_else_is_known(tmp_path):
+    """The program that is to explain it fails here: then the first rule that is broken says what it knows."""
+    shas, check = engine(tmp_path / "made", "right | wrong")
+    found = bisect(tmp_path / "made", shas[1], shas[3], check)
+    assert found.first_bad.commit == shas[2]
+    assert (found.wrong["component"], found.wrong["checkpoint"]) == ("mlp", "h.0.mlp.act")
+    assert found.wrong["rules"] == [
+        {
+            "rule": "mlp.x",
+            "says": "X.",
+            "status": "failed",
+            "elements": 4,
+            "checkpoint": "h.0.mlp.act",
+            "tolerances": 7.5,
+        }
+    ]
+    assert found.wrong["first_divergence"] is None
+
+
+def test_a_verdict_that_cannot_be_read_ends_the_search(tmp_path):
+    shas, check = engine(tmp_path / "made", "echo no such thing; exit 1")
+    with pytest.raises(PostmortemError) as error:
+        bisect(tmp_path / "made", shas[1], shas[3], check)
+    assert f"aborted at {shas[2][:12]} (c1): exit code 1, and llorch verify told no verdict" in str(
+        error.value
+    )
+    assert "  | no such thing" in str(error.value)
 
 
 @pytest.mark.parametrize(
