@@ -1,26 +1,22 @@
-"""How much of what was written is still there: the lines of each file by the commit that git blames."""
+"""How much of what was written is still there: the lines of each period that no later commit changed."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta
 
+from llorch_core.postmortem.blame import blame
 from llorch_core.postmortem.facts import Facts
-from llorch_core.postmortem.git import git
 from llorch_core.postmortem.history_commands import Commands
 from llorch_core.postmortem.repository import Commit, Repository
 
-GROUP = re.compile(rb"^([0-9a-f]{40,64}) \d+ \d+ (\d+)$", re.MULTILINE)
 LONG, SHORT = timedelta(days=180), timedelta(days=28)
-AT_ONCE = 2  # processes of git
 
 
 def measure(repository: Repository, commits: Sequence[Commit], commands: Commands, facts: Facts) -> None:
     """Measure how many of the lines that each period added are still there."""
-    blamed = alive(repository)
+    blamed = blame(repository)
     lines = sum(blamed.values())
     added = sum(commit.added for commit in commits)
     count_lines = f"git grep -Ic '' {repository.commit}{commands.scope} |"
@@ -50,27 +46,6 @@ def measure(repository: Repository, commits: Sequence[Commit], commands: Command
         f"git grep -Il '' {repository.commit}{commands.scope} | cut -d : -f 2- | tr '\\n' '\\0' |"
         f" TZ={commands.zone} xargs -0 -n 1 git blame --date=format-local:%Y-%m-%d {repository.commit} --",
     )
-
-
-def alive(repository: Repository) -> Mapping[str, int]:
-    """Return how many lines of the tracked text files each commit is blamed for, by its hash."""
-    scope = ["--", f":(literal){repository.path}"] if repository.path else []
-    listed = git(repository.top, "grep", "-zIl", "", repository.commit, *scope)
-    names = [name.split(":", 1)[1] for name in listed.decode(errors="surrogateescape").split("\0")[:-1]]
-    counted: Counter[str] = Counter()
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        for found in pool.map(lambda name: blame(repository, name), names):
-            counted.update(found)
-    return counted
-
-
-def blame(repository: Repository, name: str) -> Counter[str]:
-    """Return how many lines of a file each commit is blamed for."""
-    out = git(repository.top, "blame", "--incremental", repository.commit, "--", name)
-    counted: Counter[str] = Counter()
-    for sha, lines in GROUP.findall(out):
-        counted[sha.decode()] += int(lines)
-    return counted
 
 
 def periods(commits: Sequence[Commit]) -> tuple[str, Callable[[datetime], str]]:
