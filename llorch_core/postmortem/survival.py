@@ -28,22 +28,23 @@ def measure(repository: Repository, commits: Sequence[Commit], commands: Command
         f"Lines of the tracked text files{commands.scope_of}; what git takes for binary has none.",
         count_lines,
     )
-    facts.figure(
-        "history.lines_now_percent",
-        float(f"{100 * lines / added:.1f}") if added else None,
-        "percent",
-        "history.lines_now for a hundred lines of history.added.",
-        f'awk "BEGIN {{printf \\"%.1f\\\\n\\", 100 * $({count_lines}) / $({commands.lines(1)})}}"',
-    )
+    if added:
+        facts.figure(
+            "history.lines_now_percent",
+            float(f"{100 * lines / added:.1f}"),
+            "percent",
+            "history.lines_now for a hundred lines of history.added.",
+            f'awk "BEGIN {{printf \\"%.1f\\\\n\\", 100 * $({count_lines}) / $({commands.lines(1)})}}"',
+        )
     unit, period = periods(commits)
     facts.table(
         "history.survival",
         ("period", "added", "alive", "share"),
         rows(repository, commits, blamed, period),
         f"Lines that the commits of each {unit} (in {commands.zone}, by the dates of the authors) added,"
-        " merges left out, and the lines of the tracked text files that git blame says were last changed in"
-        " it.",
-        f"git grep -Il '' {repository.commit}{commands.scope} | cut -d : -f 2- | tr '\\n' '\\0' |"
+        " merges left out, and how many lines of the tracked text files were last changed in it, as git blame"
+        " finds them; where that and git log -M tell of two former names of a file, the latter's counts.",
+        f"git grep -zIl '' {repository.commit}{commands.scope} | cut -z -d : -f 2- |"
         f" TZ={commands.zone} xargs -0 -n 1 git blame --date=format-local:%Y-%m-%d {repository.commit} --",
     )
 
