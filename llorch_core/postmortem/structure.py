@@ -75,7 +75,7 @@ def files(repository: Repository, lines: dict[str, int], facts: Facts) -> None:
         sum(file.size > 0 and not lines[file.path] for file in repository.files),
         "files",
         f"Tracked files that are not empty, and not {TEXT}.",
-        f"echo $(($({sized(repository)} | awk '$1 ~ /^100/ && $4 > 0 {{n++}} END {{print n + 0}}')"
+        f"echo $(($({sized(repository)} | awk '$4 > 0 {{n++}} END {{print n + 0}}')"
         f" - $({counted(repository)} | awk 'END {{print NR}}')))",
     )
 
@@ -138,7 +138,7 @@ def languages(repository: Repository, found: Sequence[Source], lines: dict[str, 
     of: dict[str, list[Source]] = defaultdict(list)
     for source in found:
         of[source.language].append(source)
-    rows: list[tuple[str, int, int, int, int, int]] = [
+    rows = [
         (
             language,
             len(all_of),
@@ -149,10 +149,11 @@ def languages(repository: Repository, found: Sequence[Source], lines: dict[str, 
         )
         for language, all_of in of.items()
     ]
+    rows.sort(key=lambda row: (-row[3], -row[2], row[0]))
     facts.table(
         "structure.languages",
         ("language", "files", "lines", "code", "comment", "blank"),
-        sorted(rows, key=lambda row: (-row[3], -row[2], row[0])),
+        rows,
         f"Tracked files by language, with their lines ({LINES}), and their lines of code and comment and the"
         f" blank ones, {BY_PYGOUNT}.",
         within_a_copy(repository, f"{WITHOUT_DOCUMENTS}; {PYGOUNT} -f summary ."),
