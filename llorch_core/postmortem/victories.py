@@ -16,12 +16,13 @@ WORDS = (
 )
 TITLE = f"(^|[^A-Za-z])({WORDS})([^A-Za-z]|$)"
 HEADING = f"^#{{1,6}} (.*[^A-Za-z])?({WORDS})([^A-Za-z]|$)"
+FENCE = "^ *(```|~~~)"
 NO_TITLE = "(^|[^A-Za-z])(NOT|CRITERIA)([^A-Za-z]|$)"
 WITHDRAWS = re.compile(r"\b(fix(e[sd])?|revert(s|ed)?|bug(s|fix)?|wrong|broken|hotfix|regression)\b", re.I)
 WHAT = (
-    "File names of documents, and their lines that begin with one to six # and a space, with a word of"
-    " victory in capitals (COMPLETE, FIXED, VICTORY, SUCCESS, DONE, FINAL, SOLVED, RESOLVED, VERIFIED, ROOT CAUSE"
-    " FOUND, TESTS PASS, and their forms) and without NOT or CRITERIA in capitals"
+    "File names of documents, and their headings (one to six # and a space, outside of ``` and ~~~), with a"
+    " word of victory in capitals (COMPLETE, FIXED, VICTORY, SUCCESS, DONE, FINAL, SOLVED, RESOLVED,"
+    " VERIFIED, ROOT CAUSE FOUND, TESTS PASS, and their forms) and without NOT or CRITERIA in capitals"
 )
 
 
@@ -38,7 +39,8 @@ def measure(history: History, documents: Sequence[str], facts: Facts) -> None:
         ((path, line, title, written[path], followed[path]) for path, line, title in found),
         f"{WHAT}; line 0 is the file name. Written is when the text of the file changed last, renames"
         f" followed; what followed are the later commits that changed its code ({ABOUT}; where its folder has"
-        " none, that of the nearest folder above), merges out, and those of them that speak of a fix, a revert or a bug.",
+        " none, that of the nearest folder above), merges out, and those of them that speak of a fix, a"
+        " revert or a bug.",
         counting(history).replace("awk 'END {print NR}'", "cat"),
     )
 
@@ -50,8 +52,11 @@ def titles(path: str, content: bytes) -> Iterator[tuple[int, str]]:
         yield 0, name
     if b"\0" in content[:8000]:
         return
+    code = False
     for number, line in enumerate(content.decode(errors="replace").split("\n"), 1):
-        if re.search(HEADING, line) and not re.search(NO_TITLE, line):
+        if re.match(FENCE, line):
+            code = not code
+        elif not code and re.search(HEADING, line) and not re.search(NO_TITLE, line):
             yield number, line.lstrip("#").strip()
 
 
@@ -98,8 +103,12 @@ def counting(history: History) -> str:
     """Return the command that counts titles: file names, then headings."""
     repository = history.repository
     names = f"{documents_of(tracked(repository))} | sed 's#.*/##'"
-    grep = f"git -c core.quotePath=false grep -I -n -E '{HEADING}' {repository.commit}{below(repository)}"
-    headings = documents_of(grep, ":[0-9]+:") + " | sed -E 's/^[^:]*:[^:]*:[0-9]+://'"
+    text = f"git -c core.quotePath=false grep -I -n '' {repository.commit}{below(repository)}"
+    prose = (
+        '{line = $0; sub(/^[^:]*:[^:]*:/, "", line); if (line ~ /^1:/) code = 0; sub(/^[0-9]+:/, "", line)}'
+        f" line ~ /{FENCE}/ {{code = !code; next}} !code {{print line}}"
+    )
+    headings = f"{documents_of(text, ':[0-9]+:')} | awk '{prose}' | grep -aE '{HEADING}'"
     return (
         f"(export LC_ALL=C; {{ {names} | grep -aE '{TITLE}'; {headings}; }} | grep -avE '{NO_TITLE}'"
         " | awk 'END {print NR}')"
