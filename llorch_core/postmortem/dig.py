@@ -21,6 +21,8 @@ SECTIONS: tuple[str, ...] = (
     "tests",
     "requirements",
     "history",
+    "structure",
+    "documents",
 )
 # Those that join what the sections measured: join(repository, settings, facts), in this order, afterwards.
 JOINS: tuple[str, ...] = ("hot_spots",)
