@@ -2,7 +2,7 @@
 
 import pytest
 
-from llorch_core.postmortem import history, hot_spots
+from llorch_core.postmortem import history, hot_spots, left_behind
 from llorch_core.postmortem.case import Settings
 from llorch_core.postmortem.dig import nothing_yet
 from llorch_core.postmortem.repository import Repository
@@ -225,6 +225,47 @@ def test_a_test_and_a_specification_left_behind_are_found(facts):
         ("tests/test_engine.py", "test", "src/engine.py", begin, "2024-03-20T20:42:00+01:00", 11),
         ("specs/worker.md", "spec", "src/worker.py", begin, "2024-03-21T22:00:00+01:00", 4),
     )
+
+
+@pytest.mark.parametrize(
+    ("file", "code"),
+    [
+        ("tests/src/test_engine.py", "src/engine.py"),
+        ("crates/a/tests/engine_test.rs", "crates/a/src/engine.rs"),
+        ("crates/b/tests/engine.rs", None),  # there is none in b
+        ("lib/engine.spec.ts", "lib/engine.ts"),
+        ("lib/engine_test.go", "lib/engine.go"),  # of two that are as near, the one of the same language
+        ("tests/mod.rs", None),  # says nothing
+        ("lib/specs/Engine.md", "lib/engine.go"),
+        ("specs/nothing.md", None),
+    ],
+)
+def test_a_test_is_about_the_code_of_its_name(file, code):
+    """In its own part of the repository, the nearest."""
+    codes = ["crates/a/src/engine.rs", "lib/engine.go", "lib/engine.ts", "src/engine.py"]
+    by_stem = {"engine": codes, "mod": ["src/mod.rs"]}
+    assert left_behind.of_same_name(file, by_stem) == code
+
+
+@pytest.mark.parametrize(
+    ("file", "kind"),
+    [
+        ("src/engine.py", "code"),
+        ("src/contest.py", "code"),
+        ("src/test_engine.py", "test"),
+        ("lib/engine.spec.ts", "test"),
+        ("cuda/EngineTest.cpp", "test"),
+        ("crates/a/tests/util.rs", "test"),
+        ("features/engine.feature", "spec"),
+        (".specs/00_engine.md", "spec"),
+        ("docs/engine-spec.md", "spec"),
+        ("requirements.txt", None),
+        ("docs/inspection.md", None),
+    ],
+)
+def test_specifications_and_tests_are_told_by_name_and_folder(file, kind):
+    """From code, and from what is neither."""
+    assert left_behind.kind(file) == kind
 
 
 def test_the_lines_of_each_day_that_are_still_there_are_counted(facts):
