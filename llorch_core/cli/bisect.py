@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from llorch_core.postmortem.step import Check, Step
 
 COLOURS = {"good": "green", "bad": "red", "skip": "yellow", "abort": "bold red"}
+MOST_FILES = 12  # that the report lists
 KINDS = ("command", "python", "dump")  # of engines that are in the repository, and not in llorch
 EXAMPLE = "For example: llorch bisect . --good v1.0 --check 'make test'"
 
@@ -193,9 +194,9 @@ def asked(step: Step, number: int, left: int | None) -> str:
 
 def because(step: Step) -> str:
     """Return why a commit was skipped, or the first rule that an engine broke there."""
-    if step.broken:
-        rest = f" and {len(step.broken) - 1} more" if len(step.broken) > 1 else ""
-        return f" ({step.broken[0]['rule']}{rest})"
+    if step.rules:
+        rest = f" and {len(step.rules) - 1} more" if len(step.rules) > 1 else ""
+        return f" ({step.rules[0]['rule']}{rest})"
     return f" ({step.why})" if step.verdict in ("skip", "abort") else ""
 
 
@@ -225,7 +226,8 @@ def paragraphs(found: Bisection) -> Iterator[tuple[str, Sequence[str]]]:
     bad = found.first_bad
     if bad:
         yield "first bad commit", [bad.commit, f"{bad.author}, {bad.when}", bad.subject]
-        yield "it changes", [changed(file) for file in bad.files] or ["no file"]
+        more = [f"… and {len(bad.files) - MOST_FILES:,} more"] if len(bad.files) > MOST_FILES else []
+        yield "it changes", [changed(file) for file in bad.files[:MOST_FILES]] + more or ["no file"]
     for n, candidate in enumerate(found.candidates):
         line = f"{candidate.commit[:12]} {candidate.when} {candidate.author}: {candidate.subject}"
         yield "" if n else "one of these", [line]
@@ -249,7 +251,7 @@ def of_engine(found: Bisection) -> Iterator[tuple[str, Sequence[str]]]:
     yield "rules", [f"{rule['rule']} {rule['status']}: {rule['says']}" for rule in wrong["rules"]]
     parents = [step for step in found.steps if step.commit in found.first_bad.parents]
     for step in parents:
-        passed = words.count(sum(rule["status"] == "passed" for rule in step.rules), "rule")
+        passed = words.count(step.passed, "rule")
         says = f"passes {passed}, and breaks none" if step.verdict == "good" else f"is {step.verdict}"
         yield "before it", [f"{step.commit[:12]} {says}"]
 
