@@ -207,8 +207,11 @@ def print_report(out: Console, found: Bisection) -> None:
     table.add_column(overflow="fold")
     for name, lines in paragraphs(found):
         table.add_row(name, Text("\n".join(lines)))
+    told = out.is_terminal and Console(stderr=True).is_terminal  # each step, as it ended, above this
+    if told:
+        out.print()
     out.print(table)
-    if not (out.is_terminal and Console(stderr=True).is_terminal):  # there they were told as they ended
+    if not told:
         print_steps(out, found.steps)
     if found.reason:
         out.print(Text.assemble("\n", ("could not tell", "bold yellow"), f": {found.reason}"), soft_wrap=True)
