@@ -119,7 +119,7 @@ def check_of(
                 raise UsageError(f"{option} belongs to --engine, and there is --check.\nLeave it out.")
         words = ("sh", "-c", command_line or "")
         return Check(command_line or "", words, setup=setup, timeout=timeout, keep=keep)
-    check_engine(engine, component)
+    check_engine(engine)
     options = ["--json", "--engine", engine]
     options += ["--model", str(model.absolute())] if model else []
     options += ["--names", str(Path(names).absolute()) if Path(names).is_file() else names] if names else []
@@ -128,9 +128,8 @@ def check_of(
     return Check(engine, verify, True, (*today, "diagnose", *options), setup, timeout, keep)
 
 
-def check_engine(engine: str, component: str | None) -> None:
+def check_engine(engine: str) -> None:
     """Raise UsageError where an engine is not of the repository, or not named as `llorch verify` has it."""
-    from llorch_core.spec.suite import load_specs
     from llorch_core.subject.program import parse
 
     kind, _, rest = engine.partition(":")
@@ -141,9 +140,6 @@ def check_engine(engine: str, component: str | None) -> None:
         )
     if kind == "command":
         parse(rest)
-    parts = [part.id for part in load_specs().parts()]
-    if component is not None and component not in parts:
-        raise UsageError(f"there is no component {component}. There are: {', '.join(parts)}.")
 
 
 def check_log(log: Path) -> None:

@@ -101,7 +101,6 @@ def test_an_engine_is_held_to_the_specs_of_today_and_component_checkpoint_and_mi
     history = History()
     history.commit("begin", {"engine.py": RIGHT, "llorch_core/__init__.py": "raise ImportError('another')\n"})
     history.commit("faster", {"engine.py": WRONG})
-    history.commit("write it down", {"README.md": "fast\n"})
     shas = history.make(tmp_path / "gpt2")
     engine = f"command: {sys.executable} engine.py {{model}} {{ids}} {{dump.npz}}"
     options = ["--engine", engine, "--component", "layer_norm", "--model", tiny_folder()]
@@ -144,7 +143,6 @@ def test_what_ends_llorch_ends_the_check_and_takes_the_worktree_away(values, tmp
         ("--check true --log {here}/no/log", "cannot be written: No such file or directory"),
         ("--engine numpy", "--engine numpy is not in the repository"),
         ("--engine 'command: ./x {{ids}}'", "the command has no place for the dump"),
-        ("--engine python:x:X --component nix", "there is no component nix"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(values, tmp_path, options, said):
