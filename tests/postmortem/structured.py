@@ -59,6 +59,20 @@ __global__ void add(int *a) {
   }
 }
 """
+ONE = """\
+pub struct One;
+trait Says { fn one(&self) -> &'static str; }
+fn is_quote(byte: u8) -> bool
+where
+    u8: Sized,
+{
+    match byte {
+        b'"' | b'\\'' if byte > 0 => true,
+        b'{' => Some(1)? > 2,
+        _ => false && true,
+    }
+}
+"""
 LIB = """\
 mod parts;
 pub mod other;
@@ -95,7 +109,7 @@ def make(folder):
         "pkg/FIXED.md": FIXED,
         "src/lib.rs": LIB,
         "src/parts/mod.rs": PARTS,
-        "src/parts/one.rs": "pub struct One;\n",
+        "src/parts/one.rs": ONE,
         "src/other.rs": "pub struct Three;\nmod tests {\n    use super::*;\n}\n",
         "Cargo.toml": '[package]\nname = "parts-of-it"\n',
         "gpu/kernel.cu": KERNEL,
