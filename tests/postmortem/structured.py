@@ -48,8 +48,8 @@ KERNEL = """\
 #include "kernel.cuh"
 #include <stdio.h>
 // #include "other.h"
-/* a
-   comment */
+/* a comment
+#include "other.h" */
 __global__ void add(int *a) {
   if (a[0] > 1) {
     a[0] = 2;
@@ -60,7 +60,7 @@ __global__ void add(int *a) {
 }
 """
 ONE = """\
-pub struct One;
+use super::Two; pub struct One;
 trait Says { fn one(&self) -> &'static str; }
 fn is_quote(byte: u8) -> bool
 where
@@ -76,7 +76,8 @@ where
 LIB = """\
 mod parts;
 pub mod other;
-use crate::parts::{one::One, Two};
+use crate::parts::{ // both
+    one::One, Two};
 use std::fmt;
 """
 PARTS = "use super::other::Three;\npub mod one;\npub struct Two;\n"
@@ -106,7 +107,7 @@ def make(folder):
         "pkg/core.py": CORE,
         "pkg/old.py": HELPER,
         "pkg/grüße.py": "x = 2",
-        "pkg/FIXED.md": FIXED,
+        "pkg/DONE.md": FIXED,
         "src/lib.rs": LIB,
         "src/parts/mod.rs": PARTS,
         "src/parts/one.rs": ONE,
@@ -132,7 +133,9 @@ def make(folder):
         "notes/near.md": f"{WORDS} and more",
         "notes/other.md": "nothing alike in it, not one of its words\n",
     })  # fmt: skip
-    history.commit("helper has a name", {}, renames=[("pkg/old.py", "pkg/helper.py")])
+    history.commit(
+        "helper has a name", {}, renames=[("pkg/old.py", "pkg/helper.py"), ("pkg/DONE.md", "pkg/FIXED.md")]
+    )
     history.commit("fix: the core was wrong", {"pkg/core.py": CORE + "\n"})
     history.commit("say more", {"README.md": README + "more\n"})
     history.commit("fix: again", {"pkg/core.py": CORE})
