@@ -31,8 +31,8 @@ EMOJI = (
 ELSEWHERE = re.compile(r"^(?:[a-z][a-z0-9+.-]*:|//)", re.I)
 WHAT = (
     "Links and images of Markdown documents (.md, .markdown), inline, by reference or in HTML, to a"
-    " relative place that is neither a tracked file or folder of the repository nor out of it, or to a heading"
-    " or id (as GitHub writes them) that the Markdown document does not have; code does not count"
+    " relative place that is neither a tracked file or folder of the repository nor out of it, or to a"
+    " heading or id (as GitHub writes them) that the Markdown document does not have; code does not count"
 )
 
 
