@@ -1,0 +1,290 @@
+"""Two repositories whose history a test made have a known answer for every figure, and their commands too."""
+
+import shlex
+from importlib import import_module
+
+import pytest
+from click.testing import CliRunner
+
+from llorch_core.cli.postmortem import command as postmortem
+from llorch_core.postmortem.case import Settings
+from llorch_core.postmortem.dig import JOINS, SECTIONS, nothing_yet, section
+from llorch_core.postmortem.repository import Repository
+from tests.postmortem.build import run
+from tests.postmortem.known import make_shop, make_worker
+from tests.postmortem.tools import Shell
+
+# Each figure of the worker, below its path, in the zone of Amsterdam. What known.py says is counted by hand.
+WORKER = {
+    # m: a commit of the path; what is under specs/ or in a merge is none
+    "history.commits": 24,  # 6 to the first merge, 2 to the second, 4 of March 6, 10 of one evening, 2 at the end
+    "history.merges": 2,  # the third one differs from its first parent only outside of the path
+    "history.commits_with_merges": 26,
+    "history.authors": 2,  # ALICE DOE is Alice Doe; rob is Robert Roe
+    "history.first": "2024-03-04T10:00:00+01:00",
+    "history.last": "2024-03-21T23:00:00+01:00",
+    "history.days": 17.5,  # 17 days and 13 hours
+    "history.longest_pause_days": 14.3,  # March 6, 11:30, to March 20, 19:48: the commit between is outside
+    "history.active_days": 5,  # March 4, 5, 6, 20, 21
+    "history.busiest_day": "2024-03-20",
+    "history.busiest_day_commits": 10,
+    "history.bursts": 1,  # that evening; 4 commits in a row on March 5 and on March 6 are none
+    "history.reverts": 1,
+    "history.fixes": 3,  # "fix: …", "… is FIXED", and the revert that quotes it
+    # 99 at first, 8 of them in engine/; 1 of each line changed: 42, n > 0, 43, 44; 3 of copies and FIXED.md;
+    # 1 of the README, 1 of the revert; 16 in the evening; 2 of the rewrite; 1 of the link and the submodule
+    "history.added": 99 + 4 + 3 + 3 + 1 + 1 + 16 + 2 + 2,
+    # those 4; cards.rs, lamp.h, a line of lib.rs and of the README; 1 of the revert; 16; 3 of the rewrite
+    "history.deleted": 4 + 4 + 1 + 16 + 3,
+    "history.renames": 6,  # sum.cpp into the path, the 4 files of worker/test, old.rs out of it
+    "history.files_ever": 21,  # 14 at first; weights, 3 copies, FIXED.md; git lists the link and the submodule
+    "history.files_now": 16,  # these 21 without cards.rs, lamp.h, old.rs, link and submodule
+    "history.lines_now": 99,  # as in structure.lines
+    "history.lines_now_percent": 75.6,  # 99 of 131
+    # Cargo.toml 2, README 7, FIXED.md 3, copies 1 each (one without an end), spec 7, lib.rs 7, load.rs 9,
+    # sum.cpp 8, sum.h 2, stubs.rs 27, gone.rs 4, stubs.cpp 17, lost.cpp 3, weights.bin 0
+    "structure.lines": 2 + 7 + 3 + 3 + 7 + 7 + 9 + 8 + 2 + 27 + 4 + 17 + 3,
+    "structure.files": 16,
+    "structure.binary_files": 1,  # weights.bin
+    # Cargo.toml 2; lib.rs 4, of which `//!` is a string to pygments, and so code to pygount; load.rs 5;
+    # sum.cpp 5; sum.h 2; stubs.rs 24; gone.rs 3; stubs.cpp 15; lost.cpp 2. Lines of brackets are blank
+    "structure.code": 2 + 4 + 5 + 5 + 2 + 24 + 3 + 15 + 2,
+    "structure.comment": 3,  # one each in lib.rs, load.rs and stubs.rs; those behind code are code
+    "structure.blank": 99 - 20 - 62 - 3,  # the rest; the 20 lines of documents are none of these
+    "structure.languages": 4,  # TOML, Rust, C++, C/C++ header
+    "structure.functions": 29,  # 1 of lib.rs, load.rs, sum.cpp each; 11 and 1 of Rust tests; 13 and 1 of C++
+    "structure.most_complex": 3,  # load: if and &&
+    "structure.longest_function": 6,  # load, and sum
+    "structure.modules": 8,  # 4 of Rust, 4 of C++
+    "structure.dependencies": 6,  # lib.rs and load.rs both ways; two Rust tests; sum.cpp, stubs.cpp
+    "structure.cycles": 0,  # lib.rs only says that load is a part of it
+    "documents.files": 6,  # README, FIXED.md, three copies, the spec
+    "documents.lines": 20,  # 7, 3, 1, 1, 1, 7
+    "documents.words": 23 + 7 + 12 + 12 + 13 + 29,
+    "documents.lines_per_line_of_code": 0.32,  # 20 by 62
+    "documents.stale": 2,  # README and FIXED.md name src/load.rs, which changed after them
+    "documents.duplicates": 2,  # copy.md and same.md
+    "documents.near_duplicates": 2,  # that content, and near.md: 8 of 9 runs of five words
+    "documents.victories": 2,  # the name FIXED.md, and its heading
+    "documents.broken_links": 2,  # cards.rs is gone; there is no heading Status
+    "requirements.ids": 7,  # REQ-W-001 to 005, and OUT-001, 002, whose spec outside the path is cited
+    "requirements.in_code": 2,  # REQ-W-001, OUT-001
+    "requirements.in_tests": 1,  # REQ-W-003
+    "requirements.in_documents": 1,  # REQ-W-004
+    "requirements.uncited": 4,  # REQ-W-002, 004, 005, OUT-002
+    "requirements.nowhere": 3,  # those without 004
+    "requirements.unknown": 1,  # REQ-W-900
+    "requirements.lost": 3,  # REQ-W-002 and 888 in the rewrite; 777 has moved out of the path
+    "requirements.lost_still_required": 1,  # REQ-W-002
+    "tests.tests": 26,  # 11 and 1 of Rust, 13 and 1 of C++; the one in target/ is not tracked
+    "tests.files": 4,
+    "tests.ignored": 3,  # #[ignore], DISABLED_, GTEST_SKIP
+    "tests.empty": 2,
+    "tests.stubs": 7,  # stub, unwritten and marked of Rust; DISABLED_, Skipped, Unwritten and Marked of C++
+    "tests.no_check": 2,
+    "tests.constant": 3,  # assert!(true), SUCCEED(), EXPECT_TRUE(true)
+    "tests.own_values": 0,  # told in Python alone
+    "tests.swallowed": 1,  # of C++
+    "tests.cannot_fail": 11,  # empty 2, stub 1 and 2, no check 2, constant 3, swallowed 1
+    "tests.share_cannot_fail": 42.3,  # 11 of 26
+    "tests.gone": 2,  # worker::cards, lamp.h
+    "tests.share_gone": 7.7,
+    "tests.no_evidence": 13,  # 11 and 2; those that are ignored are stubs
+    "tests.share_no_evidence": 50.0,
+    "tests.only_runs": 3,  # only runs and a dropped error of Rust, only runs of C++
+    "tests.silent": 2,
+    "tests.calls_nothing": 2,
+    "tests.rust_attributes": 12,
+    "tests.rust_ignores": 1,
+    "tests.gtest_macros": 14,
+    "tests.gtest_skips": 1,
+    "tests.constant_lines": 3,
+    "tests.scenarios": 0,
+    "claims.made": 9,
+    "claims.in_documents": 4,  # 3 of the README, the heading of FIXED.md; NOTES.md is not tracked
+    "claims.in_comments": 2,  # VERIFIED in lib.rs, ELIMINATED in load.rs
+    "claims.in_messages": 3,  # FIXED and all tests pass in one, VERIFIED in another; COMPLETE is outside
+    "claims.withdrawn": 5,  # Status, root cause, ELIMINATED, and the two of the message that was reverted
+    "claims.root_causes": 1,
+    "claims.root_causes_withdrawn": 1,  # a false lead
+    "claims.all_tests_pass": 2,
+    # 3 of the README, as the first commit's lib.rs was fixed; both comments; 2 of the message that was reverted
+    "claims.followed_by_fixes": 7,
+}
+
+# Each figure of the shop, looked at whole, in the zone of Tokyo.
+SHOP = {
+    "history.commits": 10,
+    "history.merges": 1,
+    "history.commits_with_merges": 11,
+    "history.authors": 2,  # dan moe is Dan Moe; carol is Carol Low
+    "history.first": "2024-06-01T18:00:00+09:00",
+    "history.last": "2024-07-10T11:00:00+09:00",
+    "history.days": 38.7,  # 38 days and 17 hours
+    "history.longest_pause_days": 30.0,  # an hour less, from June 10
+    "history.active_days": 4,  # June 1, 3, 10, July 10
+    "history.busiest_day": "2024-06-03",  # with the fix, which is of June 2 in UTC
+    "history.busiest_day_commits": 5,
+    "history.bursts": 0,
+    "history.reverts": 1,
+    "history.fixes": 1,  # "fix the sum"; "a bug" is none
+    "history.added": 147 + 7,  # at first; the sum, TOTAL five times, notes.txt
+    "history.deleted": 1 + 2 + 5 + 1,  # the sum, card.js, TOTAL five times, a line of the README
+    "history.renames": 2,  # of the folder notes
+    "history.files_ever": 22,  # 21 and notes.txt
+    "history.files_now": 21,  # without card.js
+    "history.lines_now": 145,
+    "history.lines_now_percent": 94.2,  # 145 of 154
+    # .gitignore, .mailmap, go.mod, three texts 1 each; README 4, guide 3, cart 12, pay.py 5, test_cart 31,
+    # sum.go 6, sum_test.go 26, pay.js 4, pay.test.js 19, lost.test.js 3, feature 12, steps 10, spec 4
+    "structure.lines": 6 + 4 + 3 + 12 + 5 + 31 + 6 + 26 + 4 + 19 + 3 + 12 + 10 + 4,
+    "structure.files": 21,
+    "structure.binary_files": 1,  # data.bin; __init__.py is empty
+    # cart 6, pay.py 3, test_cart 26, go.mod 1, sum.go 3, sum_test.go 21, pay.js 2, pay.test.js 17,
+    # lost.test.js 2, feature 9, steps 8, spec 4; `pass`, a lone bracket and `});` are blank
+    "structure.code": 6 + 3 + 26 + 1 + 3 + 21 + 2 + 17 + 2 + 9 + 8 + 4,
+    "structure.comment": 6,  # cart 2 and test_cart 2 with a docstring each, sum.go 1, pay.js 1
+    "structure.blank": 4 + 2 + 3 + 2 + 5 + 1 + 2 + 1 + 3 + 2,  # pygount knows no .gitignore and no .mailmap
+    "structure.languages": 6,  # Python, Go, Go modules, JavaScript, Gherkin, YAML
+    # cart, pay.py, sum.go, pay.js 1 each; test_cart 10; Go tests 15 and the 2 functions of subtests;
+    # JavaScript tests 13 arrows, 1 within a catch, 1 of lost.test.js; steps 2
+    "structure.functions": 4 + 10 + 17 + 15 + 2,
+    "structure.most_complex": 3,  # TestSilent of Go: two ifs
+    "structure.longest_function": 5,  # test_swallowed
+    "structure.modules": 10,  # 5 of Python, 2 of Go, 3 of JavaScript
+    "structure.dependencies": 5,  # cart and pay both ways, test_cart, steps, pay.test.js
+    "structure.cycles": 1,
+    "documents.files": 5,  # README, guide, notes and one.txt twice
+    "documents.lines": 10,  # 4, 3, 1, 1, 1
+    "documents.words": 7 + 6 + 6 + 6 + 6,
+    "documents.lines_per_line_of_code": 0.1,  # 10 by 102
+    "documents.stale": 1,  # the guide names cart.py
+    "documents.duplicates": 2,  # one.txt
+    "documents.near_duplicates": 0,
+    "documents.victories": 1,
+    "documents.broken_links": 2,  # terms.md, and the heading end
+    "requirements.ids": 3,
+    "requirements.in_code": 2,
+    "requirements.in_tests": 0,
+    "requirements.in_documents": 0,
+    "requirements.uncited": 1,  # REQ-S-003
+    "requirements.nowhere": 1,
+    "requirements.unknown": 1,  # REQ-S-009
+    "requirements.lost": 1,  # REQ-S-003, with card.js
+    "requirements.lost_still_required": 1,
+    "tests.tests": 46,  # Python 10, Go 17 with two subtests, JavaScript 15 and 1, scenarios 3
+    "tests.files": 5,
+    "tests.ignored": 6,  # Python 1; Go 1 and an example without output; JavaScript todo and skip; @wip
+    "tests.empty": 5,  # one each; of Go a subtest, too
+    "tests.stubs": 10,  # Python 1, Go 4 (Stub, Skipped, Unwritten, Marked), JavaScript 5 (pending, todo …)
+    "tests.no_check": 3,
+    "tests.constant": 3,
+    "tests.own_values": 1,
+    "tests.swallowed": 2,  # Python, JavaScript
+    "tests.cannot_fail": 20,  # empty 5, stub 1 and 2 and 3, no check 3, constant 3, own values 1, swallowed 2
+    "tests.share_cannot_fail": 43.5,
+    "tests.gone": 2,  # ./card, the step that nothing defines
+    "tests.share_gone": 4.3,
+    "tests.no_evidence": 25,  # 20 and 2, and the ignored ones that are right: Python, example, JavaScript
+    "tests.share_no_evidence": 54.3,
+    "tests.only_runs": 5,  # one each, and a dropped error of Go and of JavaScript
+    "tests.silent": 3,
+    "tests.calls_nothing": 2,  # Go, JavaScript
+    "tests.rust_attributes": 0,
+    "tests.rust_ignores": 0,
+    "tests.gtest_macros": 0,
+    "tests.gtest_skips": 0,
+    "tests.constant_lines": 2,  # assert True, expect(true).toBe(true)
+    "tests.scenarios": 3,
+    "claims.made": 5,
+    "claims.in_documents": 3,  # production-ready, COMPLETE, root cause
+    "claims.in_comments": 1,  # FIXED
+    "claims.in_messages": 1,  # all 3 tests pass
+    "claims.withdrawn": 1,  # production-ready
+    "claims.root_causes": 1,
+    "claims.root_causes_withdrawn": 0,
+    "claims.all_tests_pass": 1,
+    "claims.followed_by_fixes": 2,  # those of documents of the first commit, whose files were fixed
+}
+
+
+def dug(top, path, zone):
+    """Return what every section and join measures; dig does it in processes of their own."""
+    settings = Settings(top.name, ".", path=path, zone=zone)
+    repository = Repository(top, path=path, zone=zone)
+    facts = nothing_yet(repository)
+    for name in SECTIONS:
+        facts.add(section(name, (top, repository.commit, path, zone), settings))
+    for name in JOINS:
+        import_module(f"llorch_core.postmortem.{name}").join(repository, settings, facts)
+    return facts
+
+
+class Known:
+    """A repository, its hashes by number of the commit, its facts, and a clone for the commands."""
+
+    def __init__(self, top, hashes, path, zone):
+        self.top, self.hashes = top, hashes
+        self.facts = dug(top, path, zone)
+        self.clone = top.with_suffix(".git")
+        run(top.parent, "clone", "-q", "--bare", top, self.clone)
+        self.answers = {name: figure.value for name, figure in self.facts.figures.items()}
+
+    def rows(self, name, *columns):
+        """Return the rows of a table, or of some of its columns."""
+        return [tuple(row[c] for c in columns or row) for row in self.facts.tables[name].dicts()]
+
+
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory):
+    """The worker."""
+    folder = tmp_path_factory.mktemp("worker")
+    hashes = make_worker(folder / "first", folder / "worker")
+    return Known(folder / "worker", hashes, "worker", "Europe/Amsterdam")
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """The shop."""
+    folder = tmp_path_factory.mktemp("shop")
+    return Known(folder / "shop", make_shop(folder / "shop"), "", "Asia/Tokyo")
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory):
+    """A shell with pygount and lizard."""
+    shell = Shell(tmp_path_factory.mktemp("tools"))
+    yield shell
+    shell.close()
+
+
+@pytest.mark.parametrize(("name", "known"), [("worker", WORKER), ("shop", SHOP)])
+def test_every_figure_is_known_and_no_figure_is_without_an_answer(request, name, known):
+    """A new figure needs a known answer here."""
+    assert request.getfixturevalue(name).answers == known
+
+
+@pytest.mark.parametrize("figure", WORKER)
+def test_a_command_in_a_clone_of_the_worker_prints_the_answer(worker, shell, figure, monkeypatch):
+    """In a clone without a work tree."""
+    assert told(worker, shell, figure, monkeypatch) == str(WORKER[figure])
+
+
+@pytest.mark.parametrize("figure", SHOP)
+def test_a_command_in_a_clone_of_the_shop_prints_the_answer(shop, shell, figure, monkeypatch):
+    """In a clone without a work tree."""
+    assert told(shop, shell, figure, monkeypatch) == str(SHOP[figure])
+
+
+def told(known, shell, figure, monkeypatch):
+    """Return what the command of a figure prints; llorch itself is called in this process."""
+    command = known.facts.figures[figure].command
+    missing = sorted(tool for tool in shell.missing if tool in command)
+    if missing:
+        pytest.skip(f"{figure} is not checked: {', '.join(missing)} is not installed")
+    if not command.startswith("llorch postmortem "):
+        return shell.run(known.clone, command)
+    monkeypatch.chdir(known.clone)
+    done = CliRunner().invoke(postmortem, shlex.split(command)[2:])
+    assert done.exit_code == 0
+    return done.output.strip()
