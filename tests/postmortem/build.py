@@ -17,8 +17,8 @@ class Submodule(str):
 class History:
     """The commits of a repository to be made.
 
-    `files` of a commit maps paths to texts, bytes, a Link or a Submodule; None deletes. Times are ISO 8601 with
-    an offset; each commit is an hour after the one before where none is given.
+    `files` of a commit maps paths to texts, bytes, a Link or a Submodule; None deletes. Times are ISO 8601
+    with an offset; each commit is an hour after the one before where none is given.
     """
 
     def __init__(self, start="2024-03-04T09:00:00+00:00"):

@@ -1,6 +1,6 @@
 """Two repositories whose every figure is known: a worker below a path, and a shop looked at whole."""
 
-from tests.postmortem.build import ALICE, History, Link, Submodule
+from tests.postmortem.build import History, Link, Submodule
 
 LOUD = "ALICE DOE <doe@home.example>"
 ROB = "rob <rob@old.example>"  # Robert Roe, says .mailmap
@@ -36,6 +36,10 @@ LOAD_HEAD = LOAD.splitlines(keepends=True)[2:5]
 LOAD_HEAD_LAST = """\
 // OUT-001, REQ-W-900
 pub fn load(n: u32) -> Result<u32, String> {
+"""
+OLD = """\
+// REQ-W-777
+pub fn old() {}
 """
 SUM_H = """\
 #pragma once
@@ -73,11 +77,7 @@ All tests pass.
 See REQ-W-004 and [the loader](src/load.rs).
 [gone](src/cards.rs) [part](#status)
 """
-WORKER_FIXED = """\
-# Loader FIXED
-
-The loader src/load.rs works.
-"""
+WORKER_FIXED = "# Loader FIXED\r\n\r\nThe loader src/load.rs works.\r\n"
 COPY = "one two three four five six seven eight nine ten eleven twelve\n"
 NEAR = "one two three four five six seven eight nine ten eleven twelve thirteen"  # without an end of its line
 RUST_TESTS = """\
@@ -158,15 +158,17 @@ def worker(undone):
         "worker/src/lamp.h": "int lamp();\n",
         "worker/src/lib.rs": LIB,
         "worker/src/load.rs": LOAD,
-        "worker/src/old.rs": "// REQ-W-777\npub fn old() {}\n",  # moves out of the path
+        "worker/src/old.rs": OLD,  # moves out of the path
         "worker/src/sum.h": SUM_H,
         "worker/test/gone.rs": RUST_GONE,
         "worker/test/lost.cpp": CPP_GONE,
         "worker/test/stubs.cpp": CPP_TESTS,
         "worker/test/stubs.rs": RUST_TESTS,
+        "worker.md": WORKER_README,  # the names of these two only begin as the path does
+        "workers/stubs.rs": RUST_TESTS,
     }
     say("begin", begin, when="2024-03-04T09:00:00+00:00")
-    say("fix: the answer", {"worker/src/lib.rs": lib}, LOUD, when="2024-03-04T23:30:00+00:00")
+    say("fix: the answer", {"worker/src/lib.rs": lib}, LOUD, when="2024-03-04T18:30:00-05:00")
     fixed = "Loader is FIXED\n\nAll 12 tests pass"
     say(fixed, {"worker/src/load.rs": load}, ROB, when="2024-03-05T10:00:00+00:00")
     moved = [("engine/sum.cpp", "worker/src/sum.cpp")]
@@ -178,7 +180,7 @@ def worker(undone):
     say("mainline", ours, when="2024-03-05T11:30:00+00:00")
     solved = {"worker/src/lib.rs": lib.replace("42", "45"), **weights}  # neither theirs nor ours
     fork = say("join", solved, merge=side, when="2024-03-05T12:00:00+00:00")
-    docs = {"worker/docs/copy.md": COPY, "worker/docs/same.md": COPY, "worker/docs/near.md": NEAR}
+    docs = {"worker/docs/copy.md": COPY, "worker/docs/same.md": COPY, "worker/docs/near ä.md": NEAR}
     side = say("copies", docs, ROB, branch="docs", parent=fork, when="2024-03-05T13:00:00+00:00")
     say("The loader is VERIFIED", {"worker/FIXED.md": WORKER_FIXED}, when="2024-03-05T13:30:00+00:00")
     say("join the copies", docs, merge=side, when="2024-03-05T14:00:00+00:00")
@@ -194,9 +196,9 @@ def worker(undone):
     say("move the old one out", readme, ROB, renames=moved, when="2024-03-06T10:00:00+00:00")
     back = f'Revert "Loader is FIXED"\n\nThis reverts commit {undone}.'
     fork = say(back, {"worker/src/load.rs": LOAD}, when="2024-03-06T10:30:00+00:00")
-    far = {"specs/shared.md": SHARED_SPEC + "\n"}
+    far = {"specs/shared.md": SHARED_SPEC + "\n", "attic/old.rs": f"{OLD}// more\n"}
     side = say("All is COMPLETE", far, branch="far", parent=fork, when="2024-03-10T09:00:00+00:00")
-    say("join what is far", far, merge=side, when="2024-03-10T10:00:00+00:00")
+    say("join what is far: VERIFIED", far, merge=side, when="2024-03-10T10:00:00+00:00")
     for n in range(10):
         files = {"worker/src/lib.rs": lib.replace("42", f"{50 + n}")}
         if n < 6:
@@ -206,8 +208,9 @@ def worker(undone):
         say(f"answer {n}", files, when=f"2024-03-20T{18 + minute // 60}:{minute % 60:02}:00+00:00")
     load = load.replace("".join(LOAD_HEAD), LOAD_HEAD_LAST)
     say("rewrite the loader", {"worker/src/load.rs": load}, when="2024-03-21T21:00:00+00:00")
-    odd = {"worker/link": Link("src/sum.cpp"), "worker/third_party": Submodule("5" * 40)}
-    say("a link and a submodule", odd, LOUD, when="2024-03-21T22:00:00+00:00")
+    odd = {"worker/LATEST.md": Link("FIXED.md"), "worker/sum.cpp": Link("src/sum.cpp")}
+    odd |= {"worker/third_party": Submodule("5" * 40)}
+    say("links and a submodule", odd, LOUD, when="2024-03-21T22:00:00+00:00")
     return story
 
 
@@ -226,7 +229,7 @@ OLD_CAROL = "carol <c@old.example>"  # Carol Low, says .mailmap
 DAN = "Dan Moe <dan@example.org>"
 QUIET = "dan moe <dan@home.example>"
 
-# The shop: Python, Go, JavaScript and Gherkin, looked at whole, in the zone of Tokyo (nine hours ahead of UTC).
+# The shop: Python, Go, JavaScript and Gherkin, all of it, in the zone of Tokyo (nine hours ahead of UTC).
 CART = '''\
 """The cart."""
 
@@ -433,12 +436,12 @@ def shop():
     }
     say("begin", begin, CAROL, when="2024-06-01T09:00:00+00:00")
     added = {"go/sum.go": GO_SUM.replace("a - b", "a + b")}
-    say("fix the sum", added, DAN, when="2024-06-02T16:00:00+00:00")
+    say("fix the sum", added, DAN, when="2024-06-02T09:00:00-07:00")
     say("docs, not notes", {}, OLD_CAROL, renames=[("notes", "docs")], when="2024-06-03T01:00:00+00:00")
     fork = say("drop the card", {"js/card.js": None}, CAROL, when="2024-06-03T02:00:00+00:00")
     side = say("aside", cart(1), QUIET, branch="side", parent=fork, when="2024-06-03T03:00:00+00:00")
     say("mainline", cart(2), CAROL, when="2024-06-03T03:30:00+00:00")
-    say("join", cart(3), CAROL, merge=side, when="2024-06-03T04:00:00+00:00")
+    say("join: all tests pass", cart(3), CAROL, merge=side, when="2024-06-03T04:00:00+00:00")
     say("one more", cart(4), DAN, when="2024-06-10T02:00:00+00:00")
     say('Revert "one more"', cart(3), DAN, when="2024-06-10T02:30:00+00:00")
     notes = {"docs/notes.txt": "The root cause is the tax."}  # without an end of its line

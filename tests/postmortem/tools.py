@@ -63,7 +63,7 @@ def serve(asked, *installed):
     while request := Path(asked).read_bytes():
         where, answer, name, *arguments = request.decode().split("\0")[:-1]
         os.chdir(where)
-        with open(answer, "w", encoding="utf-8") as out, redirect_stdout(out), suppress(SystemExit):
+        with Path(answer).open("w", encoding="utf-8") as out, redirect_stdout(out), suppress(SystemExit):
             if name == "python3":
                 sys.argv = arguments[1:]  # behind -m
                 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
