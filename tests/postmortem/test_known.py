@@ -288,3 +288,283 @@ def told(known, shell, figure, monkeypatch):
     done = CliRunner().invoke(postmortem, shlex.split(command)[2:])
     assert done.exit_code == 0
     return done.output.strip()
+
+
+# Rows of tables, by table and the columns that are told; a number with a # before it is that of a commit.
+WORKER_TABLES = {
+    ("history.authors", "author", "commits", "added", "deleted", "first", "last"): [
+        ("Alice Doe", 20, 126, 26, "2024-03-04T10:00:00+01:00", "2024-03-21T23:00:00+01:00"),
+        ("Robert Roe", 4, 6, 2, "2024-03-05T11:00:00+01:00", "2024-03-06T11:00:00+01:00"),
+    ],
+    ("history.days", "day", "commits", "added", "deleted"): [
+        ("2024-03-04", 1, 99, 0),
+        ("2024-03-05", 7, 10, 4),  # with the one of 18:30 in New York, half an hour past midnight here
+        ("2024-03-06", 4, 2, 5),
+        ("2024-03-20", 10, 16, 16),
+        ("2024-03-21", 2, 5, 3),
+    ],
+    ("history.bursts", "first", "last", "commits", "hours"): [
+        ("2024-03-20T19:48:00+01:00", "2024-03-20T20:42:00+01:00", 10, 0.9),
+    ],
+    ("history.reverts", "commit", "subject", "reverts", "what"): [
+        ("#14", 'Revert "Loader is FIXED"', "#3", "Loader is FIXED"),
+    ],
+    ("history.fixes", "commit", "subject"): [
+        ("#2", "fix: the answer"),
+        ("#3", "Loader is FIXED"),
+        ("#14", 'Revert "Loader is FIXED"'),
+    ],
+    # under their last names: sum.cpp was engine/sum.cpp, tests/ was test/; old.rs is no longer here
+    ("history.churn", "file", "commits", "added", "deleted"): [
+        ("worker/src/lib.rs", 15, 21, 14),  # 8 at first; 4 and 10 lines changed; 1 taken out; not the merge
+        ("worker/src/load.rs", 10, 20, 11),  # 10; there and back, 6, and 3 lines to 2
+        ("worker/tests/stubs.rs", 2, 27, 0),
+        ("worker/tests/stubs.cpp", 2, 17, 0),
+        ("worker/README.md", 3, 8, 1),
+        ("worker/src/sum.cpp", 2, 8, 0),
+        ("worker/specs/worker.md", 1, 7, 0),
+        ("worker/tests/gone.rs", 2, 4, 0),
+        ("worker/FIXED.md", 1, 3, 0),
+        ("worker/tests/lost.cpp", 2, 3, 0),
+        ("worker/Cargo.toml", 1, 2, 0),
+        ("worker/src/sum.h", 1, 2, 0),
+        ("worker/docs/copy.md", 1, 1, 0),
+        ("worker/docs/near ä.md", 1, 1, 0),
+        ("worker/docs/same.md", 1, 1, 0),
+        ("worker/weights.bin", 1, 0, 0),
+    ],
+    ("history.hot_spots", "file", "churn", "complexity"): [
+        ("worker/tests/stubs.rs", 27, 12),  # 11 functions, one with an if
+        ("worker/tests/stubs.cpp", 17, 15),  # 13 functions, a catch and an if
+        ("worker/src/load.rs", 31, 3),
+        ("worker/src/lib.rs", 35, 1),
+        ("worker/src/sum.cpp", 8, 2),
+        ("worker/tests/gone.rs", 4, 1),
+        ("worker/tests/lost.cpp", 3, 1),
+    ],
+    # in the first commit, and in six of the evening; load.rs changed in ten
+    ("history.together", "file", "other", "together", "of"): [
+        ("worker/src/load.rs", "worker/src/lib.rs", 7, 10),
+    ],
+    ("history.left_behind", "file"): [],
+    ("history.survival", "period", "added", "alive"): [
+        ("2024-03-04", 99, 88),  # without 2 of lib.rs, 4 of load.rs, 1 of the README; cards.rs, lamp.h, old.rs
+        ("2024-03-05", 10, 6),  # FIXED.md and the copies
+        ("2024-03-06", 2, 1),  # the false lead
+        ("2024-03-20", 16, 2),  # the last answer, and the last n < 15
+        ("2024-03-21", 5, 2),  # the rewrite; a link and a submodule have no lines now
+    ],
+    ("structure.languages", "language", "files", "lines", "code", "comment", "blank"): [
+        ("Rust", 4, 47, 36, 3, 8),
+        ("C++", 3, 28, 22, 0, 6),
+        ("C/C++ header", 1, 2, 2, 0, 0),
+        ("TOML", 1, 2, 2, 0, 0),
+        ("Markdown", 6, 20, 0, 0, 0),
+        ("binary", 1, 0, 0, 0, 0),
+    ],
+    ("structure.dependencies", "module", "imports"): [
+        ("worker/src/lib.rs", "worker/src/load.rs"),
+        ("worker/src/load.rs", "worker/src/lib.rs"),
+        ("worker/src/sum.cpp", "worker/src/sum.h"),
+        ("worker/tests/gone.rs", "worker/src/lib.rs"),
+        ("worker/tests/stubs.cpp", "worker/src/sum.h"),
+        ("worker/tests/stubs.rs", "worker/src/lib.rs"),
+    ],
+    ("documents.stale", "document", "code", "document_changed", "code_changed", "commits_since"): [
+        # the revert, six of the evening, the rewrite
+        (
+            *("worker/FIXED.md", "worker/src/load.rs"),
+            *("2024-03-05T14:30:00+01:00", "2024-03-21T22:00:00+01:00", 8),
+        ),
+        (
+            *("worker/README.md", "worker/src/load.rs"),
+            *("2024-03-06T11:00:00+01:00", "2024-03-21T22:00:00+01:00", 8),
+        ),
+    ],
+    ("documents.duplicates", "file", "other", "share"): [
+        ("worker/docs/same.md", "worker/docs/copy.md", 1.0),
+        ("worker/docs/copy.md", "worker/docs/near ä.md", 0.89),  # 8 of 9
+    ],
+    ("documents.victories", "file", "line", "title", "written"): [
+        ("worker/FIXED.md", 0, "FIXED.md", "2024-03-05T14:30:00+01:00"),
+        ("worker/FIXED.md", 1, "Loader FIXED", "2024-03-05T14:30:00+01:00"),
+    ],
+    ("documents.broken_links", "file", "line", "link"): [
+        ("worker/README.md", 6, "src/cards.rs"),
+        ("worker/README.md", 6, "#status"),
+    ],
+    ("requirements.ids", "id", "defined", "code", "tests", "documents", "level"): [
+        ("OUT-001", "specs/shared.md:1", 1, 0, 0, "must"),
+        ("OUT-002", "specs/shared.md:2", 0, 0, 0, "must"),
+        ("REQ-W-001", "worker/specs/worker.md:3", 1, 0, 0, "must"),
+        ("REQ-W-002", "worker/specs/worker.md:4", 0, 0, 0, "should"),
+        ("REQ-W-003", "worker/specs/worker.md:5", 0, 1, 0, "may"),
+        ("REQ-W-004", "worker/specs/worker.md:6", 0, 0, 1, "must"),
+        ("REQ-W-005", "worker/specs/worker.md:7", 0, 0, 0, "must"),
+    ],
+    ("requirements.unknown", "id", "file", "line"): [("REQ-W-900", "worker/src/load.rs", 3)],
+    ("requirements.lost", "id", "commit", "file", "still_required", "elsewhere"): [
+        ("REQ-W-002", "#27", "worker/src/load.rs", True, False),
+        ("REQ-W-777", "#13", "worker/src/old.rs", False, True),
+        ("REQ-W-888", "#27", "worker/src/load.rs", False, False),
+    ],
+    ("requirements.lost_words", "word", "ids", "commit"): [("load_model", "REQ-W-002", "#27")],
+    ("tests.cannot_fail", "file", "test", "why", "commit"): [
+        ("worker/tests/stubs.cpp", "Sum.Empty", "empty", "#1"),
+        ("worker/tests/stubs.cpp", "Sum.DISABLED_Stub", "stub", "#1"),
+        ("worker/tests/stubs.cpp", "Sum.Skipped", "stub", "#1"),
+        ("worker/tests/stubs.cpp", "Sum.NoCheck", "no check", "#1"),
+        ("worker/tests/stubs.cpp", "Sum.Constant", "constant", "#1"),
+        ("worker/tests/stubs.cpp", "Sum.True", "constant", "#1"),
+        ("worker/tests/stubs.cpp", "Sum.Swallowed", "swallowed", "#1"),
+        ("worker/tests/stubs.rs", "empty", "empty", "#1"),
+        ("worker/tests/stubs.rs", "stub", "stub", "#1"),
+        ("worker/tests/stubs.rs", "no_check", "no check", "#1"),
+        ("worker/tests/stubs.rs", "constant", "constant", "#1"),
+    ],
+    ("tests.doubtful", "file", "test", "why"): [
+        ("worker/tests/stubs.cpp", "Sum.Unwritten", "unwritten"),
+        ("worker/tests/stubs.cpp", "Sum.OnlyRuns", "only runs"),
+        ("worker/tests/stubs.cpp", "Sum.Silent", "silent"),
+        ("worker/tests/stubs.cpp", "Sum.CallsNothing", "calls nothing"),
+        ("worker/tests/stubs.cpp", "Sum.Marked", "marked"),
+        ("worker/tests/stubs.rs", "unwritten", "unwritten"),
+        ("worker/tests/stubs.rs", "marked", "marked"),
+        ("worker/tests/stubs.rs", "only_runs", "only runs"),
+        ("worker/tests/stubs.rs", "dropped_error", "dropped error"),
+        ("worker/tests/stubs.rs", "silent", "silent"),
+        ("worker/tests/stubs.rs", "calls_nothing", "calls nothing"),
+    ],
+    ("tests.gone_modules", "file", "imports", "tests"): [
+        ("worker/tests/gone.rs", "use worker::cards", 1),
+        ("worker/tests/lost.cpp", '#include "lamp.h"', 1),
+    ],
+    ("claims.made", "commit", "author", "where", "place", "line", "text", "followed", "withdrawn"): [
+        *[
+            ("#1", "Alice Doe", "document", "worker/README.md", line, text, 3, withdrawn)
+            for line, text, withdrawn in (
+                (4, "**ROOT CAUSE FOUND**: the lamp", "said wrong"),
+                (5, "All tests pass.", ""),
+                (3, "Status: FIXED", "removed"),
+            )
+        ],
+        ("#1", "Alice Doe", "comment", "worker/src/lib.rs", 5, "// REQ-W-001, VERIFIED: by hand", 1, ""),
+        ("#1", "Alice Doe", "comment", "worker/src/load.rs", 4, "// ELIMINATED: the lag", 2, "removed"),
+        ("#3", "Robert Roe", "message", "#3", 0, "# Loader is FIXED", 1, "reverted"),
+        ("#3", "Robert Roe", "message", "#3", 0, "All 12 tests pass", 1, "reverted"),
+        ("#9", "Alice Doe", "message", "#9", 0, "# The loader is VERIFIED", 0, ""),
+        ("#9", "Alice Doe", "document", "worker/FIXED.md", 1, "# Loader FIXED", 0, ""),
+    ],
+}
+SHOP_TABLES = {
+    ("history.authors", "author", "commits", "added", "deleted"): [
+        ("Carol Low", 5, 149, 5),  # at first; 0 and 2 of the card; a TOTAL; a TOTAL and the README
+        ("Dan Moe", 5, 5, 4),  # the sum, three of TOTAL, the notes
+    ],
+    ("history.days", "day", "commits", "added", "deleted"): [
+        ("2024-06-01", 1, 147, 0),
+        ("2024-06-03", 5, 3, 5),
+        ("2024-06-10", 3, 3, 2),
+        ("2024-07-10", 1, 1, 2),
+    ],
+    ("history.bursts", "first"): [],
+    ("history.reverts", "commit", "subject", "reverts", "what"): [
+        ("#9", 'Revert "one more"', None, "one more"),  # its message names no hash
+    ],
+    ("history.fixes", "commit"): [("#2",)],
+    ("history.hot_spots", "file", "churn", "complexity"): [
+        ("go/sum_test.go", 26, 23),  # 17 functions and 6 ifs
+        ("tests/test_cart.py", 31, 12),  # 10 functions, an except and an if
+        ("js/pay.test.js", 19, 17),  # 14 functions, a catch and an if; lizard takes .catch() for one, too
+        ("shop/cart.py", 22, 2),  # 12 at first, and TOTAL five times
+        ("features/steps/paying.py", 10, 2),
+        ("go/sum.go", 8, 1),
+        ("shop/pay.py", 5, 1),
+        ("js/pay.js", 4, 1),
+        ("js/lost.test.js", 3, 1),
+    ],
+    ("history.together", "file"): [],
+    ("history.left_behind", "file", "kind", "code", "commits_since"): [
+        ("tests/test_cart.py", "test", "shop/cart.py", 5),
+    ],
+    ("history.survival", "period", "added", "alive"): [  # by weeks, since it took more than 28 days
+        ("2024-05-27", 147, 142),
+        ("2024-06-03", 3, 1),  # the sum, of a Monday here and a Sunday in UTC
+        ("2024-06-10", 3, 1),  # notes.txt
+        ("2024-07-08", 1, 1),  # the last TOTAL
+    ],
+    ("structure.cycles", "modules", "files"): [(2, "shop/cart.py shop/pay.py")],
+    ("documents.stale", "document", "code", "commits_since"): [("docs/guide.md", "shop/cart.py", 5)],
+    ("documents.duplicates", "file", "other", "share"): [("docs/one.txt", "copies/one.txt", 1.0)],
+    # of its first text, which the rename did not change
+    ("documents.victories", "file", "line", "title", "written"): [
+        ("docs/guide.md", 1, "Guide COMPLETE", "2024-06-01T18:00:00+09:00"),
+    ],
+    ("documents.broken_links", "file", "line", "link"): [
+        ("README.md", 4, "docs/terms.md"),
+        ("README.md", 4, "docs/guide.md#end"),
+    ],
+    ("requirements.unknown", "id", "file", "line"): [("REQ-S-009", "tests/test_cart.py", 4)],
+    ("requirements.lost", "id", "commit", "file", "still_required", "elsewhere"): [
+        ("REQ-S-003", "#4", "js/card.js", True, False),
+    ],
+    ("tests.kinds", "framework", "kind", "tests", "ignored", "cannot_fail"): [
+        ("go test", "unit", 16, 2, 6),
+        ("vitest", "unit", 15, 2, 7),
+        ("pytest", "unit", 10, 1, 6),
+        ("gherkin", "bdd", 3, 1, 1),
+        ("go test", "benchmark", 1, 0, 0),
+        ("jest or mocha", "unit", 1, 0, 0),
+    ],
+    ("tests.cannot_fail", "file", "test", "why"): [
+        ("features/paying.feature", "Nothing", "empty"),
+        ("go/sum_test.go", "TestEmpty", "empty"),
+        ("go/sum_test.go", "TestStub", "stub"),
+        ("go/sum_test.go", "TestSkipped", "stub"),
+        ("go/sum_test.go", "TestNoCheck", "no check"),
+        ("go/sum_test.go", "TestConstant", "constant"),
+        ("go/sum_test.go", "TestFrame/empty", "empty"),
+        ("js/pay.test.js", "empty", "empty"),
+        ("js/pay.test.js", "pending", "stub"),
+        ("js/pay.test.js", "todo", "stub"),
+        ("js/pay.test.js", "stub", "stub"),
+        ("js/pay.test.js", "no check", "no check"),
+        ("js/pay.test.js", "constant", "constant"),
+        ("js/pay.test.js", "swallowed", "swallowed"),
+        ("tests/test_cart.py", "test_empty", "empty"),
+        ("tests/test_cart.py", "test_stub", "stub"),
+        ("tests/test_cart.py", "test_no_check", "no check"),
+        ("tests/test_cart.py", "test_constant", "constant"),
+        ("tests/test_cart.py", "test_own_values", "own values"),
+        ("tests/test_cart.py", "test_swallowed", "swallowed"),
+    ],
+    ("tests.gone_modules", "file", "imports", "tests"): [
+        ("features/paying.feature", "the step 'the card is charged' is not defined", 1),
+        ("js/lost.test.js", "./card", 1),
+    ],
+    ("claims.made", "commit", "author", "where", "place", "text", "followed", "withdrawn"): [
+        ("#1", "Carol Low", "document", "README.md", "It is production-ready.", 3, "removed"),
+        ("#1", "Carol Low", "comment", "js/pay.js", "// FIXED: the sign", 0, ""),
+        ("#1", "Carol Low", "document", "notes/guide.md", "# Guide COMPLETE", 3, ""),
+        ("#10", "Dan Moe", "message", "#10", "# All 3 tests pass", 0, ""),
+        ("#10", "Dan Moe", "document", "docs/notes.txt", "The root cause is the tax.", 0, ""),
+    ],
+}
+
+
+@pytest.mark.parametrize("table", WORKER_TABLES, ids=lambda table: table[0])
+def test_the_rows_of_the_worker_are_what_was_planted(worker, table):
+    """In the order of the table."""
+    assert numbered(worker, table) == WORKER_TABLES[table]
+
+
+@pytest.mark.parametrize("table", SHOP_TABLES, ids=lambda table: table[0])
+def test_the_rows_of_the_shop_are_what_was_planted(shop, table):
+    """In the order of the table."""
+    assert numbered(shop, table) == SHOP_TABLES[table]
+
+
+def numbered(known, table):
+    """Return the columns of a table, a hash in them as the number of its commit."""
+    numbers = {sha: f"#{number}" for number, sha in known.hashes.items()}
+    return [tuple(numbers.get(cell, cell) for cell in row) for row in known.rows(*table)]
