@@ -26,18 +26,31 @@ class History:
         self.zone = "+0000"
 
     def commit(
-        self, message, files, author=ALICE, when=None, renames=(), branch="main", merge=None, parent=None
+        self,
+        message,
+        files,
+        author=ALICE,
+        when=None,
+        renames=(),
+        branch="main",
+        merge=None,
+        parent=None,
+        committed=None,
     ):
-        """Add a commit, and return its mark. `merge` and `parent` are marks of other commits."""
+        """Add a commit, and return its mark. `merge` and `parent` are marks of other commits.
+
+        It is committed when it is written, if `committed` says nothing else.
+        """
         self.mark += 1
         self.when += 3600
         if when:
             at = datetime.fromisoformat(when)
             self.when, self.zone = at.timestamp(), at.strftime("%z")
         date = f"{int(self.when)} {self.zone}"
+        later = f"{int(datetime.fromisoformat(committed).timestamp())} +0000" if committed else date
         put = self.stream.append
         put(f"commit refs/heads/{branch}\nmark :{self.mark}\n".encode())
-        put(f"author {author} {date}\ncommitter {author} {date}\n".encode())
+        put(f"author {author} {date}\ncommitter {author} {later}\n".encode())
         put(b"data %d\n%s\n" % (len(message.encode()), message.encode()))
         if parent:
             put(f"from :{parent}\n".encode())

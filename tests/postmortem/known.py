@@ -149,12 +149,12 @@ def worker(undone):
     begin = {
         ".gitignore": "target/\n",
         ".mailmap": "Robert Roe <robert@example.org> <rob@old.example>\n",
-        "engine/sum.cpp": SUM,  # moves below the path
+        "engine/sum.cpp": SUM.replace("sum.h", "../worker/src/sum.h"),  # moves below the path
         "specs/shared.md": SHARED_SPEC,
         "worker/Cargo.toml": CARGO,
         "worker/README.md": WORKER_README,
         "worker/specs/worker.md": WORKER_SPEC,
-        "worker/src/cards.rs": "pub struct Card;\n",
+        "worker/src/cards.rs": "pub struct Card; // COMPLETE\n",
         "worker/src/lamp.h": "int lamp();\n",
         "worker/src/lib.rs": LIB,
         "worker/src/load.rs": LOAD,
@@ -172,12 +172,13 @@ def worker(undone):
     fixed = "Loader is FIXED\n\nAll 12 tests pass"
     say(fixed, {"worker/src/load.rs": load}, ROB, when="2024-03-05T10:00:00+00:00")
     moved = [("engine/sum.cpp", "worker/src/sum.cpp")]
-    fork = say("move the sum in", {}, renames=moved, when="2024-03-05T10:30:00+00:00")
+    here = {"worker/src/sum.cpp": SUM}
+    fork = say("move the sum in", here, renames=moved, when="2024-03-05T10:30:00+00:00")
     weights = {"worker/weights.bin": b"\x00\x01"}
     theirs = {"worker/src/lib.rs": lib.replace("42", "43"), **weights}
     side = say("aside", theirs, ROB, branch="side", parent=fork, when="2024-03-05T11:00:00+00:00")
     ours = {"worker/src/lib.rs": lib.replace("42", "44")}
-    say("mainline", ours, when="2024-03-05T11:30:00+00:00")
+    say("mainline, with a prefix", ours, when="2024-03-05T11:30:00+00:00")
     solved = {"worker/src/lib.rs": lib.replace("42", "45"), **weights}  # neither theirs nor ours
     fork = say("join", solved, merge=side, when="2024-03-05T12:00:00+00:00")
     docs = {"worker/docs/copy.md": COPY, "worker/docs/same.md": COPY, "worker/docs/near ä.md": NEAR}
@@ -391,7 +392,7 @@ ids:
 SHOP_README = """\
 # Shop
 
-Pays with `shop/pay.py`.
+Adds up with `shop/cart.py`.
 It is production-ready.
 [Terms](docs/terms.md) [Guide](docs/guide.md#end)
 """
@@ -437,7 +438,8 @@ def shop():
     say("begin", begin, CAROL, when="2024-06-01T09:00:00+00:00")
     added = {"go/sum.go": GO_SUM.replace("a - b", "a + b")}
     say("fix the sum", added, DAN, when="2024-06-02T09:00:00-07:00")
-    say("docs, not notes", {}, OLD_CAROL, renames=[("notes", "docs")], when="2024-06-03T01:00:00+00:00")
+    moved = {"renames": [("notes", "docs")], "committed": "2024-06-03T05:00:00+00:00"}
+    say("docs, not notes", {}, OLD_CAROL, when="2024-06-03T01:00:00+00:00", **moved)
     fork = say("drop the card", {"js/card.js": None}, CAROL, when="2024-06-03T02:00:00+00:00")
     side = say("aside", cart(1), QUIET, branch="side", parent=fork, when="2024-06-03T03:00:00+00:00")
     say("mainline", cart(2), CAROL, when="2024-06-03T03:30:00+00:00")

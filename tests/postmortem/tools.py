@@ -8,7 +8,8 @@ import os
 import runpy
 import subprocess
 import sys
-from contextlib import redirect_stdout, suppress
+import traceback
+from contextlib import redirect_stdout
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -36,7 +37,9 @@ class Shell:
         self.asked = folder / "asked"
         self.environment = os.environ | {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
         top = Path(__file__).parents[2]
-        self.server = subprocess.Popen([sys.executable, "-m", __name__, self.asked, *installed], cwd=top)
+        command = [sys.executable, "-m", __name__, self.asked, *installed]
+        self.server = subprocess.Popen(command, cwd=top, stdout=subprocess.PIPE, text=True)
+        assert self.server.stdout.readline() == "ready\n"
 
     def run(self, folder, command):
         """Run a command as a person would, and return what it prints; a word of complaint fails."""
@@ -54,22 +57,29 @@ class Shell:
     def close(self):
         """Stop what was started."""
         self.asked.write_bytes(b"")
-        self.server.wait()
+        self.server.communicate()
 
 
 def serve(asked, *installed):
     """Run each tool that is asked for, one after the other, until nothing is asked."""
     run = {name: next(iter(entry_points(group="console_scripts", name=name))).load() for name in installed}
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
     while request := Path(asked).read_bytes():
         where, answer, name, *arguments = request.decode().split("\0")[:-1]
         os.chdir(where)
-        with Path(answer).open("w", encoding="utf-8") as out, redirect_stdout(out), suppress(SystemExit):
-            if name == "python3":
-                sys.argv = arguments[1:]  # behind -m
-                runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
-            else:
-                sys.argv = [name, *arguments]
-                run[name]()
+        with Path(answer).open("w", encoding="utf-8") as out, redirect_stdout(out):
+            try:
+                if name == "python3":
+                    sys.argv = arguments[1:]  # behind -m
+                    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+                else:
+                    sys.argv = [name, *arguments]
+                    run[name]()
+            except SystemExit:
+                pass
+            except Exception:  # the next call is answered all the same
+                traceback.print_exc()
 
 
 if __name__ == "__main__":
