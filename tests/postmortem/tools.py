@@ -41,16 +41,10 @@ class Shell:
         self.server = subprocess.Popen(command, cwd=top, stdout=subprocess.PIPE, text=True)
         assert self.server.stdout.readline() == "ready\n"
 
-    def run(self, folder, command):
+    def run(self, command):
         """Run a command as a person would, and return what it prints; a word of complaint fails."""
-        done = subprocess.run(
-            ["bash", "-c", command],
-            cwd=folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        given = {"env": self.environment, "capture_output": True, "text": True, "check": True}
+        done = subprocess.run(["bash", "-c", command], **given)
         assert not done.stderr
         return done.stdout.strip()
 
