@@ -1,0 +1,116 @@
+"""Tables in which each row has a bar: languages, tests, claims. The numbers beside it say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llorch_core.postmortem.facts import Facts, Value
+
+MOST_ROWS = 14
+WIDE = 100.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a bar. `kind` is a class of the stylesheet."""
+
+    kind: str
+    x: float
+    width: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: its name, its bar, and its numbers in the order of the columns."""
+
+    name: str
+    parts: tuple[Part, ...]
+    numbers: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Bars:
+    """A table with bars. `keys` are the kinds of parts and what they stand for."""
+
+    first: str  # what the rows are
+    columns: tuple[str, ...]
+    keys: tuple[tuple[str, str], ...]
+    rows: tuple[Row, ...]
+    left_out: int
+
+
+Kinds = Sequence[tuple[str, str]]
+Line = tuple[str, Sequence[float], Sequence[Value]]  # name, widths by kind, numbers
+
+
+def bars(first: str, columns: Sequence[str], keys: Kinds, lines: Iterable[Line]) -> Bars:
+    """Return a table whose longest bar is 100 wide."""
+    found = list(lines)
+    most = max((sum(widths) for _, widths, _ in found), default=0) or 1
+    rows = tuple(
+        Row(name, tuple(parts(widths, [kind for kind, _ in keys], most)), tuple(numbers))
+        for name, widths, numbers in found[:MOST_ROWS]
+    )
+    return Bars(first, tuple(columns), tuple(keys), rows, len(found) - len(rows))
+
+
+def parts(widths: Sequence[float], kinds: Sequence[str], most: float) -> Iterable[Part]:
+    """Give the parts of one bar; what is there is never too narrow to be seen."""
+    x = 0.0
+    for kind, width in zip(kinds, widths, strict=True):
+        if width > 0:
+            shown = max(WIDE * width / most, 0.7)
+            yield Part(kind, round(min(x, WIDE - shown), 2), round(shown, 2))
+            x += WIDE * width / most
+
+
+def number(row: dict[str, Any], *columns: str) -> list[int]:
+    """Return columns of a row as numbers; what is not there is 0."""
+    return [int(row.get(column) or 0) for column in columns]
+
+
+def languages(facts: Facts) -> Bars | None:
+    """Return the lines of each language: code, comment, blank."""
+    table = facts.tables.get("structure.languages")
+    if not table or not table.rows:
+        return None
+    columns = ("files", "lines", "code", "comment", "blank")
+    lines = []
+    for row in sorted(table.dicts(), key=lambda row: -(row["lines"] or 0)):  # type: ignore[operator]
+        counts = number(row, *columns)
+        lines.append((str(row["language"]), counts[2:], counts))
+    keys = (("k-code", "code"), ("k-comment", "comment"), ("k-blank", "blank"))
+    return bars("language", columns, keys, lines)
+
+
+def tests(facts: Facts) -> Bars | None:
+    """Return the tests of each framework and kind: those that can fail, and those that cannot."""
+    table = facts.tables.get("tests.kinds")
+    if not table or not table.rows:
+        return None
+    why = ("ignored", "empty", "stub", "no_check", "gone")
+    lines = []
+    for row in sorted(table.dicts(), key=lambda row: -(row["tests"] or 0)):  # type: ignore[operator]
+        every, cannot = number(row, "tests", "cannot_fail")
+        name = ", ".join(str(row[c]) for c in ("framework", "kind") if row.get(c))
+        lines.append((name, (every - cannot, cannot), (every, cannot, *number(row, *why))))
+    keys = (("k-good", "can fail"), ("k-bad", "cannot fail"))
+    columns = ("tests", "cannot fail", "ignored", "empty", "stub", "no check", "module gone")
+    return bars("framework and kind", columns, keys, lines)
+
+
+def claims(facts: Facts) -> Bars | None:
+    """Return the claims by their word: those that stand, were corrected later, or were withdrawn."""
+    table = facts.tables.get("claims.words")
+    if not table or not table.rows:
+        return None
+    lines = []
+    for row in sorted(table.dicts(), key=lambda row: -(row["made"] or 0)):  # type: ignore[operator]
+        made, withdrawn, corrected = number(row, "made", "withdrawn", "corrected_later")
+        only = max(min(corrected, made - withdrawn), 0)  # a claim may be both
+        widths = (made - withdrawn - only, only, withdrawn)
+        lines.append((str(row["word"]), widths, (made, corrected, withdrawn)))
+    keys = (("k-plain", "nothing said against it"), ("k-unsure", "corrected later"), ("k-bad", "withdrawn"))
+    return bars("what was claimed", ("made", "corrected later", "withdrawn"), keys, lines)

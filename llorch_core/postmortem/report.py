@@ -1,0 +1,112 @@
+"""The reports of a case: five phases and a summary in Markdown, and one page with pictures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from llorch_core.postmortem.errors import PostmortemError
+from llorch_core.postmortem.facts import Facts
+from llorch_core.postmortem.judgement import Entry, Judgement, Reference
+from llorch_core.postmortem.problems import Problem
+from llorch_core.postmortem.words import date
+
+NO_EVIDENCE = "no evidence"
+SHOWN_NOT = frozenset({"not there", "unknown", "no evidence"})  # kinds of problems of a piece of evidence
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a report is made of. `opened`: whether the repository was there, so that evidence was opened."""
+
+    title: str
+    facts: Facts
+    judgement: Judgement
+    problems: Sequence[Problem] = field(default=())
+    opened: bool = False
+
+    @property
+    def about(self) -> str:
+        """What was looked at, where, and when."""
+        a = self.facts.about
+        part = f"{a.path} in {a.repository}" if a.path else f"The repository {a.repository}"
+        when = f"measured on {date(a.measured)}; every date is in the time zone {a.zone}"
+        return f"{part} at commit {a.commit[:12]}, {when}."
+
+    def mark(self, reference: Reference) -> str:
+        """Return what a reader must know of a piece of evidence, "" where it was opened and shows it."""
+        if not self.opened:
+            return "not opened"
+        at = (reference.at.file, reference.at.line)
+        found = [p for p in self.problems if (p.file, p.line) == at and p.kind in SHOWN_NOT]
+        return f"{found[0].kind}: {found[0].says}" if found else ""
+
+    def doubts(self, entry: Entry) -> str:
+        """Return what is wrong with the evidence of an entry as a whole, "" where nothing is."""
+        if not entry.references:
+            return NO_EVIDENCE
+        marks = Counter(filter(None, (self.mark(reference).partition(":")[0] for reference in entry.references)))
+        of = len(entry.references)
+        return ", ".join(f"{n} of {of} pieces of evidence {mark}" for mark, n in marks.items())
+
+
+def place(reference: Reference) -> str:
+    """Return where a piece of evidence is to be looked up."""
+    at = f" at {reference.commit[:12]}" if reference.commit and reference.path else ""
+    if reference.path:
+        lines = f"{reference.first}" if reference.first == reference.last else span(reference)
+        return f"{reference.path}:{lines}{at}"
+    if reference.subject:
+        return f"commit {reference.commit[:12]}"
+    if reference.figure:
+        return f"figure {reference.figure}"
+    if reference.table:
+        where = ", ".join(f"{column} is {value}" for column, value in reference.where.items())
+        return f"table {reference.table}{f', where {where}' if where else ''}"
+    return f"no line matches {reference.absent}{at}"
+
+
+def span(reference: Reference) -> str:
+    """Return the lines of a quote."""
+    return f"{reference.first}–{reference.last}"
+
+
+def tally(words: Iterable[str]) -> str:
+    """Return how often each word is there, the most frequent first: 12 confirmed, 3 claimed."""
+    return ", ".join(f"{n} {word}" for word, n in Counter(words).most_common())
+
+
+def documents(report: Report) -> dict[str, str]:
+    """Return every document of a report by the name of its file. The same report gives the same bytes."""
+    from llorch_core.postmortem import phases
+    from llorch_core.postmortem.page import page
+    from llorch_core.postmortem.summary import summary
+
+    return {
+        "EXECUTIVE_SUMMARY.md": summary(report),
+        "PHASE_1_ARCHAEOLOGY.md": phases.archaeology(report),
+        "PHASE_2_TEAMS.md": phases.teams(report),
+        "PHASE_3_BUGS.md": phases.bugs(report),
+        "PHASE_4_DECISIONS.md": phases.decisions(report),
+        "PHASE_5_POSTMORTEM.md": phases.postmortem(report),
+        "report.html": page(report),
+    }
+
+
+def write(report: Report, folder: Path) -> list[Path]:
+    """Write every document into a folder, and return their paths. Raises PostmortemError where it cannot."""
+    made = documents(report)  # all of them before the first is written
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in made.items():
+            new = folder / f"{name}.new"
+            new.write_text(text, encoding="utf-8", newline="\n")
+            new.replace(folder / name)
+    except OSError as error:
+        raise PostmortemError(
+            f"{folder} cannot be written: {error.strerror} (wanted a folder for the reports).\n"
+            "Name another with -o."
+        ) from error
+    return [folder / name for name in made]
