@@ -1,0 +1,166 @@
+"""The form of a judgement: what its JSON Schema refuses, said with the line and in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from llorch_core.postmortem.marked_yaml import Marked
+from llorch_core.postmortem.problems import Problem
+
+ValidationError = Any  # jsonschema's, which leaves its parts untyped
+NAME = "judgement.schema.json"
+READ = f"The form is in specs/schema/{NAME}; docs/postmortem.md explains it."
+# lacking parts leave a kind of problem of their own; everything else that is left out is "incomplete"
+LACKS = {
+    "evidence": ("no evidence", "Show where it can be seen: a text in a file, a commit, a figure."),
+    "guardrails": ("no guardrail", "Name what turns red when it happens again: an id of guardrails.yaml."),
+}
+CAN_LACK = ("claimed", "delivered", "steps")  # parts that can be read, though something is left out of them
+
+
+def problems_of_form(kind: str, file: Marked) -> tuple[list[Problem], set[int | None]]:
+    """Return the problems of a file's form, and the numbers of the entries that cannot be read.
+
+    None among the numbers: the file as a whole cannot be read.
+    """
+    problems: list[Problem] = []
+    wrong: set[int | None] = set()
+    if not isinstance(file.data, dict) or kind not in file.data:
+        got = ", ".join(file.data) if isinstance(file.data, dict) else type(file.data).__name__
+        next_step = f"Begin the file with `{kind}:`, and a list below it."
+        return [
+            Problem("form", file.path.name, 1, "", "the file holds no such list", kind, got, next_step)
+        ], {None}
+    for error in sorted(validator().iter_errors(file.data), key=lambda e: [str(p) for p in e.absolute_path]):
+        at = tuple(error.absolute_path)
+        lacking = list(left_out(error))
+        problems += [lack(kind, name, at, file) for name in lacking] or told(error, kind, at, file)
+        harmless = (
+            lacking and "id" not in lacking and (len(at) == 2 or at[2] in CAN_LACK or error.instance == [])
+        )
+        if not harmless and not idle(error, kind):
+            wrong.add(at[1] if len(at) > 1 else None)
+    return problems, wrong
+
+
+def left_out(error: ValidationError) -> Iterator[str]:
+    """Give the names of what is left out, where that is what the schema refuses."""
+    if error.validator == "required":
+        # the schema reports each missing name by itself
+        yield next(name for name in error.validator_value if error.message.startswith(f"{name!r} "))
+    elif error.validator == "minItems" and error.instance == []:
+        yield str(error.absolute_path[-1])
+    elif error.validator == "anyOf":
+        yield " or ".join(one["required"][0] for one in error.validator_value)
+
+
+def lack(kind: str, name: str, at: Sequence[str | int], file: Marked) -> Problem:
+    """Return the problem of an entry that leaves something out."""
+    what, next_step = LACKS.get(name, ("incomplete", READ))
+    inside = ".".join(str(p) for p in at[2:] if p != name)
+    says = f"{name} is left out" + (f" of {inside}" if inside else "")
+    wanted = described(kind, name)
+    return Problem(
+        what, file.path.name, file.line(tuple(at)), entry_id(file, at), says, wanted, "nothing", next_step
+    )
+
+
+def told(error: ValidationError, kind: str, at: Sequence[str | int], file: Marked) -> list[Problem]:
+    """Return the problem that an error of the schema is; none where it only follows from another one."""
+    if idle(error, kind):
+        return []
+    where = ".".join(str(p) for p in at[2:]) or ("the entry" if at[1:] else "the file")
+    form = error.schema
+    got = short(error.instance)
+    if error.validator == "enum":
+        wanted = f"one of {', '.join(error.validator_value)}"
+    elif error.validator in ("unevaluatedProperties", "additionalProperties"):
+        names = known(kind) if error.validator == "unevaluatedProperties" else tuple(form["properties"])
+        strange = [name for name in error.instance if name not in names]
+        wanted, got = f"some of {', '.join(names)}", ", ".join(strange)
+        at = (*at, strange[0])
+    elif error.validator in ("oneOf", "pattern", "type") and "description" in form:
+        wanted = form["description"]
+    elif error.validator == "type":
+        wanted = "a value of type " + str(error.validator_value)
+    else:
+        wanted = f"{error.validator} {error.validator_value}"
+    says = f"{where} has not its form"
+    return [
+        Problem("form", file.path.name, file.line(tuple(at)), entry_id(file, at), says, wanted, got, READ)
+    ]
+
+
+def idle(error: ValidationError, kind: str) -> bool:
+    """Return whether an error says nothing new: names count as unknown where their values are wrong."""
+    return error.validator == "unevaluatedProperties" and not set(error.instance) - set(known(kind))
+
+
+def entry_id(file: Marked, at: Sequence[str | int]) -> str:
+    """Return the id of the entry that a part belongs to, or ""."""
+    if len(at) < 2:
+        return ""
+    entry = file.data[at[0]][at[1]]
+    name = entry.get("id", "") if isinstance(entry, dict) else ""
+    return name if isinstance(name, str) else ""
+
+
+def short(value: Any) -> str:
+    """Return a value in a few words."""
+    words = json.dumps(value, ensure_ascii=False, default=str)
+    return words if len(words) <= 100 else f"{words[:97]}..."
+
+
+@cache
+def known(kind: str) -> tuple[str, ...]:
+    """Return the names that an entry of a kind may hold."""
+    return tuple(properties(kind))
+
+
+def described(kind: str, name: str) -> str:
+    """Return what the schema says about a name, or the name."""
+    form = properties(kind).get(name, {})
+    while "description" not in form and "$ref" in form:
+        form = definition(form["$ref"])
+    return str(form.get("description", name))
+
+
+@cache
+def properties(kind: str) -> dict[str, Any]:
+    """Return the forms of what an entry of a kind may hold, by name."""
+    return collected(definition(validator().schema["properties"][kind]["items"]["$ref"]))
+
+
+def collected(form: dict[str, Any]) -> dict[str, Any]:
+    """Return the properties of a form and of those that it is made of."""
+    found: dict[str, Any] = {}
+    for part in (form, *form.get("allOf", ())):
+        if "$ref" in part:
+            found |= collected(definition(part["$ref"]))
+        found |= part.get("properties", {})
+    return found
+
+
+def definition(reference: str) -> dict[str, Any]:
+    """Return the part of the schema that a reference names."""
+    found: dict[str, Any] = validator().schema["$defs"][reference.rpartition("/")[2]]
+    return found
+
+
+@cache
+def validator() -> Any:
+    """Return the validator of the form of a judgement."""
+    import jsonschema
+
+    return jsonschema.Draft202012Validator(json.loads(schema_file().read_text(encoding="utf-8")))
+
+
+def schema_file() -> Path:
+    """Return the schema of a judgement: the checkout's, or the installed package's."""
+    package = Path(__file__).parents[1]
+    checkout = package.parent / "specs" / "schema"
+    return (checkout if checkout.is_dir() else package / "suite" / "specs" / "schema") / NAME
