@@ -9,7 +9,7 @@ from llorch_core.postmortem.facts import Figure, Table, Value
 from llorch_core.postmortem.sections import Shown
 from llorch_core.postmortem.words import figure, value
 
-PLAIN = re.compile(r"[\w.:/ ,@+=-]+", re.ASCII)  # what a code span can hold, in a table, too
+PLAIN = re.compile(r"(?! )[^`|\\\s]+(?: [^`|\\\s]+)*")  # what a code span can hold, in a table, too
 MOST_CHARACTERS = 160  # of a cell
 YEAR_LIKE = frozenset({"line", "lines_of", "hour"})  # numbers that are no amounts are written without commas
 

@@ -106,7 +106,7 @@ def words(names: Sequence[str]) -> str:
 def teams(report: Report) -> str:
     """Return phase 2: who took part, what they claimed and what they delivered."""
     text, found = Text(report.facts), report.judgement.of(Team)
-    lines = listed(found, "teams", "teams.yaml")
+    lines = listed(found, "team", "teams.yaml")
     for team in found:
         lines += [*heading(team), "", text(team.who), *commits_of(team, report.facts)]
         lines += claims("Claimed", team.claimed, text, report) + claims("Delivered", team.delivered, text, report)
@@ -141,7 +141,7 @@ def claims(title: str, found: Sequence[Claim], text: Text, report: Report) -> li
 def bugs(report: Report) -> str:
     """Return phase 3: bugs and what was taken for one, and what was taken for granted."""
     text, found = Text(report.facts), report.judgement.of(Bug)
-    lines = ["", "## Bugs", *listed(found, "bugs", "bugs.yaml", (b.verdict for b in found))]
+    lines = ["", "## Bugs", *listed(found, "bug", "bugs.yaml", (b.verdict for b in found))]
     if found:
         rows = [[escape(b.title), escape(b.severity), escape(b.component), escape(b.verdict)] for b in found]
         lines += ["", *grid(["bug", "severity", "component", "verdict"], [False] * 4, rows)]
@@ -151,7 +151,7 @@ def bugs(report: Report) -> str:
         lines += answers(bug, text, more) + commits(bug) + finding(bug, text, report)
     assumed = report.judgement.of(Assumption)
     lines += ["", "## Assumptions"]
-    lines += listed(assumed, "assumptions", "assumptions.yaml", (a.verdict for a in assumed))
+    lines += listed(assumed, "assumption", "assumptions.yaml", (a.verdict for a in assumed))
     for assumption in assumed:
         of_it = (("statement", "What was taken for granted"), *QUESTIONS[1:])
         lines += heading(assumption, assumption.verdict)
@@ -169,11 +169,11 @@ def commits(bug: Bug) -> list[str]:
 def decisions(report: Report) -> str:
     """Return phase 4: decisions, and how the work was done."""
     text, found = Text(report.facts), report.judgement.of(Decision)
-    lines = ["", "## Decisions", *listed(found, "decisions", "decisions.yaml")]
+    lines = ["", "## Decisions", *listed(found, "decision", "decisions.yaml")]
     for decision in sorted(found, key=lambda d: d.date):
         lines += heading(decision, moment(decision.date)) + finding(decision, text, report, OF_A_DECISION)
     process = report.judgement.of(Process)
-    lines += ["", "## Process", *listed(process, "findings about the process", "process.yaml")]
+    lines += ["", "## Process", *listed(process, "finding about the process", "process.yaml")]
     for one in process:
         lines += heading(one) + finding(one, text, report)
     return document(report, "Phase 4, decisions and process", text, lines)
@@ -182,24 +182,24 @@ def decisions(report: Report) -> str:
 def postmortem(report: Report) -> str:
     """Return phase 5: how one thing led to another, root causes, lessons, guardrails, what was ruled out."""
     text, judgement = Text(report.facts), report.judgement
-    lines = ["", "## Causal chains", *listed(judgement.of(Chain), "chains", "chains.yaml")]
+    lines = ["", "## Causal chains", *listed(judgement.of(Chain), "chain", "chains.yaml")]
     for chain in judgement.of(Chain):
         lines += heading(chain) + [""]
         for n, step in enumerate(chain.steps, 1):
             lines.append(f"{n}. {text(step.says)} ({named(step.findings, report)})")
     lines += ["", "## Root causes, the weightiest first"]
-    lines += listed(judgement.of(Cause), "root causes", "causes.yaml")
+    lines += listed(judgement.of(Cause), "root cause", "causes.yaml")
     for cause in judgement.of(Cause):
         lines += heading(cause, f"rank {cause.rank}") + finding(cause, text, report)
         lines.append(f"- *Explains* {named(cause.explains, report)}; *guarded by* {guards(cause.guardrails, report)}")
-    lines += ["", "## Lessons", *listed(judgement.of(Lesson), "lessons", "lessons.yaml")]
+    lines += ["", "## Lessons", *listed(judgement.of(Lesson), "lesson", "lessons.yaml")]
     for lesson in judgement.of(Lesson):
         learned = f"- *Learned from* {named(lesson.findings, report)}"
         lines += [*heading(lesson), "", text(lesson.lesson), ""]
         lines.append(f"{learned}; *guarded by* {guards(lesson.guardrails, report)}")
-    lines += ["", "## Guardrails", *listed(judgement.of(Guardrail), "guardrails", "guardrails.yaml")]
+    lines += ["", "## Guardrails", *listed(judgement.of(Guardrail), "guardrail", "guardrails.yaml")]
     lines += [line for one in judgement.of(Guardrail) for line in guardrail(one, text)]
-    lines += ["", "## Ruled out", *listed(judgement.of(RuledOut), "entries", "ruled_out.yaml")]
+    lines += ["", "## Ruled out", *listed(judgement.of(RuledOut), "entry", "ruled_out.yaml")]
     for out in judgement.of(RuledOut):
         lines += [*heading(out, again(out, report)), "", text(out.statement), ""]
         lines += [f"- By {text(out.by)}, {escape(moment(out.when))}; holds as long as these are as they were:"]
@@ -242,7 +242,8 @@ def listed(found: Sequence[Entry], what: str, file: str, verdicts: Iterable[str]
     if not found:
         return ["", f"{NOT_JUDGED} The case holds no {what} ({code(file)})."]
     told = tally(verdicts)
-    return ["", f"{len(found)} {what}{f': {told}' if told else ''}."]
+    many = {"entry": "entries", "finding about the process": "findings about the process"}.get(what, "")
+    return ["", f"{count(len(found), what, many)}{f': {told}' if told else ''}."]
 
 
 def heading(entry: Entry, about: str = "") -> list[str]:

@@ -55,9 +55,12 @@ class Report:
 def place(reference: Reference) -> str:
     """Return where a piece of evidence is to be looked up."""
     at = f" at {reference.commit[:12]}" if reference.commit and reference.path else ""
+    if reference.absent:
+        below = f" below {reference.path}" if reference.path else ""
+        return f"no line{below}{at} matches {reference.absent}"
     if reference.path:
-        lines = f"{reference.first}" if reference.first == reference.last else span(reference)
-        return f"{reference.path}:{lines}{at}"
+        first, last = reference.first, reference.last
+        return f"{reference.path}:{first}{f'–{last}' if last != first else ''}{at}"
     if reference.subject:
         return f"commit {reference.commit[:12]}"
     if reference.figure:
@@ -65,12 +68,7 @@ def place(reference: Reference) -> str:
     if reference.table:
         where = ", ".join(f"{column} is {value}" for column, value in reference.where.items())
         return f"table {reference.table}{f', where {where}' if where else ''}"
-    return f"no line matches {reference.absent}{at}"
-
-
-def span(reference: Reference) -> str:
-    """Return the lines of a quote."""
-    return f"{reference.first}–{reference.last}"
+    return "nothing"
 
 
 def tally(words: Iterable[str]) -> str:

@@ -43,7 +43,7 @@ def moment(text: str) -> str:
         at = datetime.fromisoformat(text)
     except ValueError:
         return text
-    return f"{at.day} {at:%b %Y}, {at:%H:%M}"
+    return f"{at.day} {at:%b %Y}" + (f", {at:%H:%M}" if len(text) > len("2024-03-04") else "")
 
 
 def date(text: str) -> str:
@@ -80,11 +80,6 @@ def count(n: int, one: str, many: str = "") -> str:
 def title(name: str) -> str:
     """Return the name of a figure or table within its section as words: hot_spots is hot spots."""
     return name.partition(".")[2].replace("_", " ").replace(".", ", ")
-
-
-def plural(name: str) -> str:
-    """Return the singular of a column as its plural where it counts: no more than a cautious s."""
-    return name if name.endswith("s") else f"{name}s"
 
 
 def cut(text: str, most: int) -> str:

@@ -1,0 +1,106 @@
+"""The pictures of the page: which facts and findings each of them shows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from llorch_core.postmortem.bars import Bars, bars
+from llorch_core.postmortem.facts import Facts, Value
+from llorch_core.postmortem.judgement import Decision, Judgement, Team
+from llorch_core.postmortem.report import Report
+from llorch_core.postmortem.timeline import LANE, TOP, Axis, Columns, Lane, axis, commits, lane
+from llorch_core.postmortem.words import count, moment
+
+MOST_KINDS, COLOURS = 6, 6
+OUTCOMES = ("held", "never checked", "withdrawn", "disproved")
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """What happened when: lanes of marks, and commits as columns below the same axis."""
+
+    axis: Axis
+    lanes: tuple[Lane, ...]
+    columns: Columns
+    high: float
+    says: str
+
+
+def timeline(report: Report) -> Timeline | None:
+    """Return the timeline, or None where no day was measured."""
+    along = axis(report.facts)
+    if along is None:
+        return None
+    found = [*events(report.facts), *claims(report.facts), *reverts(report.facts), *decided(report.judgement)]
+    kept = [(name, marks) for name, marks in found if marks]
+    lanes = tuple(lane(name, n, along, marks) for n, (name, marks) in enumerate(kept))
+    shown = tuple(one for one in lanes if one.marks)
+    told = ", ".join(f"{one.name} {len(one.marks)}" for one in shown)
+    return Timeline(along, lanes, commits(report.facts, along), TOP + LANE * len(lanes) + 22, told)
+
+
+Marks = list[tuple[Value, str, str]]
+
+
+def events(facts: Facts) -> Iterator[tuple[str, Marks]]:
+    """Give the events of the history by kind, those of which there are many kinds together."""
+    table = facts.tables.get("history.events")
+    rows = table.dicts() if table else []
+    kinds = list(dict.fromkeys(str(row["kind"]) for row in rows))
+    for n, kind in enumerate(kinds[:MOST_KINDS]):
+        some = [row for row in rows if row["kind"] == kind]
+        yield kind, [mark(row["when"], f"e{n % COLOURS}", row["subject"]) for row in some]
+    rest = [row for row in rows if str(row["kind"]) in kinds[MOST_KINDS:]]
+    if rest:
+        yield "other", [mark(row["when"], "e5", f"{row['kind']}: {row['subject']}") for row in rest]
+
+
+def claims(facts: Facts) -> Iterator[tuple[str, Marks]]:
+    """Give the claims, with those that were withdrawn in another colour."""
+    table = facts.tables.get("claims.made")
+    rows = table.dicts() if table else []
+    for name, kind, some in (
+        ("claims", "k-plain", [row for row in rows if not row["withdrawn"]]),
+        ("withdrawn", "k-bad", [row for row in rows if row["withdrawn"]]),
+    ):
+        yield name, [mark(row["when"], kind, f"{row['word']}: {row['text']}") for row in some]
+
+
+def reverts(facts: Facts) -> Iterator[tuple[str, Marks]]:
+    """Give the reverts."""
+    table = facts.tables.get("history.reverts")
+    yield "reverts", [mark(row["when"], "k-unsure", row["subject"]) for row in table.dicts()] if table else []
+
+
+def decided(judgement: Judgement) -> Iterator[tuple[str, Marks]]:
+    """Give the decisions that were judged."""
+    yield "decisions", [mark(one.date, "e3", one.title) for one in judgement.of(Decision)]
+
+
+def mark(when: Value, kind: str, text: Value) -> tuple[Value, str, str]:
+    """Return when, kind and title of something that happened."""
+    return when, kind, f"{moment(str(when))}: {text}"
+
+
+def outcomes(judgement: Judgement) -> Bars | None:
+    """Return what teams claimed, and what came of it."""
+    teams = [team for team in judgement.of(Team) if team.claimed]
+    if not teams:
+        return None
+    lines = []
+    for team in teams:
+        counted = Counter(claim.outcome or "never checked" for claim in team.claimed)
+        numbers = [counted[outcome] for outcome in OUTCOMES]
+        lines.append((team.title, numbers, (len(team.claimed), *numbers)))
+    kinds = ("k-good", "k-plain", "k-unsure", "k-bad")
+    columns = ("claims", *OUTCOMES)
+    return bars("team", columns, tuple(zip(kinds, OUTCOMES, strict=True)), lines)
+
+
+def days_say(columns: Columns) -> str:
+    """Return the picture of commits in words."""
+    highest = max(columns.columns, key=lambda column: column.height, default=None)
+    much = count(len(columns.columns), f"{columns.each} with commits", f"{columns.each}s with commits")
+    return f"{much}; the most on {highest.title}" if highest else much
