@@ -16,9 +16,9 @@ from llorch_core.postmortem.repository import Repository
 
 # The modules of this room that measure, the slowest first. Each has
 #     measure(repository: Repository, settings: Settings, facts: Facts) -> None
-SECTIONS: tuple[str, ...] = ()
+SECTIONS: tuple[str, ...] = ("history",)
 # Those that join what the sections measured: join(repository, settings, facts), in this order, afterwards.
-JOINS: tuple[str, ...] = ()
+JOINS: tuple[str, ...] = ("hot_spots",)
 
 
 def dig(repository: Repository, settings: Settings, done: Callable[[str], None] = lambda _: None) -> Facts:

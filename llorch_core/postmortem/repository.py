@@ -44,8 +44,18 @@ class Commit:
 
     @property
     def subject(self) -> str:
-        """The first line of the message."""
-        return self.message.split("\n", 1)[0]
+        """The first paragraph of the message as one line, as git's own %s is."""
+        return re.split(r"\n\s*\n", self.message, maxsplit=1)[0].replace("\n", " ").rstrip()
+
+    @property
+    def added(self) -> int:
+        """The lines that it adds."""
+        return sum(change.added or 0 for change in self.changes)
+
+    @property
+    def deleted(self) -> int:
+        """The lines that it deletes."""
+        return sum(change.deleted or 0 for change in self.changes)
 
     @property
     def merge(self) -> bool:
