@@ -65,7 +65,14 @@ def lack(kind: str, name: str, at: Sequence[str | int], file: Marked) -> Problem
     says = f"{name} is left out" + (f" of {inside}" if inside else "")
     wanted = described(kind, name)
     return Problem(
-        what, file.path.name, file.line(tuple(at)), entry_id(file, at), says, wanted, "nothing", next_step
+        what,
+        file.path.name,
+        file.line(tuple(at)),
+        file.entry_id(tuple(at)),
+        says,
+        wanted,
+        "nothing",
+        next_step,
     )
 
 
@@ -91,22 +98,15 @@ def told(error: ValidationError, kind: str, at: Sequence[str | int], file: Marke
         wanted = f"{error.validator} {error.validator_value}"
     says = f"{where} has not its form"
     return [
-        Problem("form", file.path.name, file.line(tuple(at)), entry_id(file, at), says, wanted, got, READ)
+        Problem(
+            "form", file.path.name, file.line(tuple(at)), file.entry_id(tuple(at)), says, wanted, got, READ
+        )
     ]
 
 
 def idle(error: ValidationError, kind: str) -> bool:
     """Return whether an error says nothing new: names count as unknown where their values are wrong."""
     return error.validator == "unevaluatedProperties" and not set(error.instance) - set(known(kind))
-
-
-def entry_id(file: Marked, at: Sequence[str | int]) -> str:
-    """Return the id of the entry that a part belongs to, or ""."""
-    if len(at) < 2:
-        return ""
-    entry = file.data[at[0]][at[1]]
-    name = entry.get("id", "") if isinstance(entry, dict) else ""
-    return name if isinstance(name, str) else ""
 
 
 def short(value: Any) -> str:
@@ -149,6 +149,14 @@ def definition(reference: str) -> dict[str, Any]:
     """Return the part of the schema that a reference names."""
     found: dict[str, Any] = validator().schema["$defs"][reference.rpartition("/")[2]]
     return found
+
+
+@cache
+def sentences() -> frozenset[str]:
+    """Return the names that hold text of the case's own: not quotes, names or commands."""
+    forms = validator().schema["$defs"].values()
+    named = ((name, one) for form in forms for name, one in form.get("properties", {}).items())
+    return frozenset(name for name, one in named if one.get("$ref") == "#/$defs/sentence")
 
 
 @cache

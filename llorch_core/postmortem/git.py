@@ -21,13 +21,18 @@ def environment() -> dict[str, str]:
     return kept | ENVIRONMENT
 
 
-def git(top: Path, *arguments: str, given: bytes | None = None) -> bytes:
-    """Run git in a repository and return what it prints. Raises PostmortemError where it fails."""
+def attempt(top: Path, *arguments: str, given: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+    """Run git in a repository, whatever its exit code. Raises PostmortemError where there is no git."""
     command = ["git", "-C", str(top), *SETTINGS, *arguments]
     try:
-        done = subprocess.run(command, input=given, capture_output=True, env=environment(), check=False)
+        return subprocess.run(command, input=given, capture_output=True, env=environment(), check=False)
     except FileNotFoundError:
         raise PostmortemError("git is not installed (wanted the program git).\nInstall it.") from None
+
+
+def git(top: Path, *arguments: str, given: bytes | None = None) -> bytes:
+    """Run git in a repository and return what it prints. Raises PostmortemError where it fails."""
+    done = attempt(top, *arguments, given=given)
     if done.returncode:
         raise PostmortemError(
             f"git failed in {top}: {join(['git', *arguments])}\n"

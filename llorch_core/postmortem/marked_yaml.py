@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from llorch_core.postmortem.errors import PostmortemError
 Key = tuple[str | int, ...]
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-# YAML reads a hash of digits as a number and a day as a date: what these hold is text, as it was written
-TEXTS = frozenset({"commit", "digest", "introduced", "fixed", "date", "when", "row", "text", "subject"})
+# YAML reads a hash of digits as a number: what these hold is text, as it was written
+TEXTS = frozenset({"commit", "digest", "introduced", "fixed", "row", "text", "subject"})
+DATE, NULL = "tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:null"
 MOST_PARTS, DEEPEST = 200_000, 20  # aliases of aliases are few lines and endless data
 
 
@@ -32,9 +34,32 @@ class Marked:
             at = at[:-1]
         return self.lines.get(at, 1)
 
+    def parts(self) -> Iterator[tuple[Key, Any]]:
+        """Give every named value, also those inside of others, with its place."""
+        yield from named(self.data, ())
+
+    def entry_id(self, at: Key) -> str:
+        """Return the id of the entry in the file's list that a part belongs to, or ""."""
+        try:
+            found = self.data[at[0]][at[1]]["id"]
+        except (LookupError, TypeError):
+            return ""
+        return found if isinstance(found, str) else ""
+
     def error(self, says: str, at: Key = ()) -> PostmortemError:
         """Return an error that names the line of a part."""
         return PostmortemError(f"{self.path}:{self.line(at)}: {says}")
+
+
+def named(value: Any, at: Key) -> Iterator[tuple[Key, Any]]:
+    """Give every named value inside of another one, with its place."""
+    if isinstance(value, dict):
+        for key, inside in value.items():
+            yield (*at, key), inside
+            yield from named(inside, (*at, key))
+    elif isinstance(value, list):
+        for n, inside in enumerate(value):
+            yield from named(inside, (*at, n))
 
 
 def read_marked(path: Path) -> Marked:
@@ -77,7 +102,7 @@ def built(node: yaml.Node, at: Key, file: Marked, above: frozenset[int]) -> Any:
         return mapping(node, at, file, above)
     if isinstance(node, yaml.SequenceNode):
         return [built(item, (*at, n), file, above) for n, item in enumerate(node.value)]
-    if at and at[-1] in TEXTS and node.tag != "tag:yaml.org,2002:null":
+    if node.tag == DATE or (at and at[-1] in TEXTS and node.tag != NULL):
         return node.value
     loader = yaml.SafeLoader("")
     try:
