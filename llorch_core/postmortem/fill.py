@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
-from llorch_core.postmortem.facts import Facts
-from llorch_core.postmortem.words import NOT_MEASURED, figure
-
-NAME = re.compile(r"\{([a-z_]+(?:\.[a-z0-9_]+)+)\}")
+from llorch_core.postmortem.evidence import PLACEHOLDER
+from llorch_core.postmortem.facts import Facts, Figure
+from llorch_core.postmortem.wording import NOT_MEASURED, figure
 
 
 def names(text: str) -> list[str]:
     """Return the names of the figures that a text refers to."""
-    return NAME.findall(text)
+    return PLACEHOLDER.findall(text)
 
 
 def fill(
@@ -22,15 +20,22 @@ def fill(
     plain: Callable[[str], str] = lambda text: text,
     shown: Callable[[str, str], str] = lambda name, value: value,
 ) -> str:
-    """Return a text with its figures filled in.
+    """Return a text with its figures filled in; a figure of 1 makes its unit behind it singular.
 
     plain  what becomes of the text between figures (escaped, for Markdown or HTML)
     shown  what becomes of a figure, from its name and its value in words
     """
-    parts = NAME.split(text)
-    return "".join(
-        shown(part, told(part, facts)) if at % 2 else plain(part) for at, part in enumerate(parts)
-    )
+    parts = PLACEHOLDER.split(text)
+    for at in range(1, len(parts), 2):
+        parts[at + 1] = singular(parts[at + 1], facts.figures.get(parts[at]))
+    return "".join(shown(part, told(part, facts)) if at % 2 else plain(part) for at, part in enumerate(parts))
+
+
+def singular(behind: str, one: Figure | None) -> str:
+    """Return the text behind a figure, with the unit in the singular where the figure is 1."""
+    if one is None or one.value != 1 or not one.unit.endswith("s") or not behind.startswith(f" {one.unit}"):
+        return behind
+    return f" {one.unit[:-1]}{behind[len(one.unit) + 1 :]}"
 
 
 def told(name: str, facts: Facts) -> str:

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 
 from llorch_core.postmortem.facts import Figure, Table, Value
 from llorch_core.postmortem.sections import Shown
-from llorch_core.postmortem.words import figure, value
+from llorch_core.postmortem.wording import figure, percent, value
 
 PLAIN = re.compile(r"(?! )[^`|\\\s]+(?: [^`|\\\s]+)*")  # what a code span can hold, in a table, too
 MOST_CHARACTERS = 160  # of a cell
-YEAR_LIKE = frozenset({"line", "lines_of", "hour"})  # numbers that are no amounts are written without commas
+PLACES = frozenset({"line", "hour"})  # numbers that are no amounts are written without commas
 
 
 def escape(text: str) -> str:
@@ -35,8 +35,10 @@ def fence(body: str, kind: str = "sh") -> list[str]:
 
 def cell(one: Value, column: str) -> str:
     """Return a value of a table, cut where it is long."""
-    if column in YEAR_LIKE and isinstance(one, int):
+    if column in PLACES and isinstance(one, int):
         return str(one)
+    if column == "share" and isinstance(one, int | float):
+        return percent(one, 1)
     text = value(one) if one is not None else ""
     return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"
 
@@ -65,7 +67,7 @@ def shown_table(shown: Shown) -> list[str]:
         lines.append("None.")
     else:
         names = [escape(column.replace("_", " ")) for column in table.columns]
-        rows = [[escape(cell(row[c], c)) for c in table.columns] for row in shown.rows]  # type: ignore[arg-type]
+        rows = [[escape(cell(row[c], c)) for c in table.columns] for row in shown.rows]
         lines += grid(names, [numeric(table, c) for c in table.columns], rows)
     if shown.left_out:
         lines += ["", f"and {shown.left_out:,} more rows in facts.json."]

@@ -24,11 +24,11 @@ from llorch_core.postmortem.judgement import (
     Team,
 )
 from llorch_core.postmortem.markdown import cell, numeric
-from llorch_core.postmortem.phases import OF_A_DECISION, QUESTIONS, again
+from llorch_core.postmortem.phases import OF_A_BUG, OF_A_DECISION, OF_AN_ASSUMPTION, QUESTIONS, again
 from llorch_core.postmortem.report import Report, place, tally
 from llorch_core.postmortem.sections import sections
 from llorch_core.postmortem.sentences import HEADLINES, NUMBERS, said, sentences
-from llorch_core.postmortem.words import count, figure, moment, percent, value
+from llorch_core.postmortem.wording import count, figure, moment, percent, value
 
 HERE = Path(__file__).parent
 STYLES = (HERE.parent / "looks.css", HERE / "templates" / "page.css")
@@ -60,6 +60,7 @@ def page(report: Report) -> str:
         numbers=NUMBERS,
         timeline=pictures.timeline(report),
         days_say=pictures.days_say,
+        lane_keys=pictures.lane_keys,
         geometry=timeline,
         languages=bars.languages(report.facts),
         tests=bars.tests(report.facts),
@@ -78,6 +79,8 @@ def page(report: Report) -> str:
         guardrails=judgement.of(Guardrail),
         ruled_out=judgement.of(RuledOut),
         questions=QUESTIONS,
+        of_a_bug=OF_A_BUG,
+        of_an_assumption=OF_AN_ASSUMPTION,
         of_a_decision=OF_A_DECISION,
         again=again,
         place=place,

@@ -27,7 +27,7 @@ from llorch_core.postmortem.markdown import code, escape, grid, measured, shown_
 from llorch_core.postmortem.report import Report, place, tally
 from llorch_core.postmortem.sections import Section, sections
 from llorch_core.postmortem.sentences import sentences
-from llorch_core.postmortem.words import count, moment
+from llorch_core.postmortem.wording import count, moment
 
 NOT_JUDGED = "*Not judged.*"
 QUESTIONS = (
@@ -37,6 +37,13 @@ QUESTIONS = (
     ("should_have", "What should have happened"),
     ("changes", "What changes"),
 )
+OF_A_BUG = (
+    ("symptom", "Symptom"),
+    ("how_found", "How it was found"),
+    ("how_missed", "How it was missed"),
+    *QUESTIONS,
+)
+OF_AN_ASSUMPTION = (("statement", "What was taken for granted"), *QUESTIONS[1:])
 OF_A_DECISION = (
     ("what", "What was decided"),
     ("why", "The reason then"),
@@ -84,7 +91,11 @@ def measured_section(section: Section, report: Report) -> list[str]:
     """Return one section of the facts."""
     lines = ["", f"## {section.title}"]
     if not section.measured:
-        return [*lines, "", f"Nothing of this was measured: no figure, and no table ({words(section.missing)})."]
+        return [
+            *lines,
+            "",
+            f"Nothing of this was measured: no figure, and no table ({words(section.missing)}).",
+        ]
     text = Text(report.facts)
     said = sentences(section.name, report.facts)
     lines += ["", *(f"- {text(one)}" for one in said)] if said else []
@@ -109,7 +120,9 @@ def teams(report: Report) -> str:
     lines = listed(found, "team", "teams.yaml")
     for team in found:
         lines += [*heading(team), "", text(team.who), *commits_of(team, report.facts)]
-        lines += claims("Claimed", team.claimed, text, report) + claims("Delivered", team.delivered, text, report)
+        lines += claims("Claimed", team.claimed, text, report) + claims(
+            "Delivered", team.delivered, text, report
+        )
     return document(report, "Phase 2, teams", text, lines)
 
 
@@ -147,15 +160,13 @@ def bugs(report: Report) -> str:
         lines += ["", *grid(["bug", "severity", "component", "verdict"], [False] * 4, rows)]
     for bug in found:
         lines += heading(bug, f"{bug.verdict}, {bug.severity}, {bug.component}")
-        more = (("symptom", "Symptom"), ("how_found", "How it was found"), ("how_missed", "How it was missed"))
-        lines += answers(bug, text, more) + commits(bug) + finding(bug, text, report)
+        lines += ["", *commits(bug), *finding(bug, text, report, OF_A_BUG)[1:]]
     assumed = report.judgement.of(Assumption)
     lines += ["", "## Assumptions"]
     lines += listed(assumed, "assumption", "assumptions.yaml", (a.verdict for a in assumed))
     for assumption in assumed:
-        of_it = (("statement", "What was taken for granted"), *QUESTIONS[1:])
-        lines += heading(assumption, assumption.verdict)
-        lines += finding(assumption, text, report, of_it if assumption.verdict != "right" else of_it[:1])
+        asked = OF_AN_ASSUMPTION if assumption.verdict != "right" else OF_AN_ASSUMPTION[:1]
+        lines += heading(assumption, assumption.verdict) + finding(assumption, text, report, asked)
     return document(report, "Phase 3, bugs and assumptions", text, lines)
 
 
@@ -184,25 +195,28 @@ def postmortem(report: Report) -> str:
     text, judgement = Text(report.facts), report.judgement
     lines = ["", "## Causal chains", *listed(judgement.of(Chain), "chain", "chains.yaml")]
     for chain in judgement.of(Chain):
-        lines += heading(chain) + [""]
+        lines += [*heading(chain), ""]
         for n, step in enumerate(chain.steps, 1):
             lines.append(f"{n}. {text(step.says)} ({named(step.findings, report)})")
     lines += ["", "## Root causes, the weightiest first"]
     lines += listed(judgement.of(Cause), "root cause", "causes.yaml")
     for cause in judgement.of(Cause):
         lines += heading(cause, f"rank {cause.rank}") + finding(cause, text, report)
-        lines.append(f"- *Explains* {named(cause.explains, report)}; *guarded by* {guards(cause.guardrails, report)}")
+        lines.append(f"- *Explains* {named(cause.explains, report)}")
+        lines.append(f"- *Guarded by* {guards(cause.guardrails, report)}")
     lines += ["", "## Lessons", *listed(judgement.of(Lesson), "lesson", "lessons.yaml")]
     for lesson in judgement.of(Lesson):
-        learned = f"- *Learned from* {named(lesson.findings, report)}"
         lines += [*heading(lesson), "", text(lesson.lesson), ""]
-        lines.append(f"{learned}; *guarded by* {guards(lesson.guardrails, report)}")
+        lines.append(f"- *Learned from* {named(lesson.findings, report)}")
+        lines.append(f"- *Guarded by* {guards(lesson.guardrails, report)}")
     lines += ["", "## Guardrails", *listed(judgement.of(Guardrail), "guardrail", "guardrails.yaml")]
     lines += [line for one in judgement.of(Guardrail) for line in guardrail(one, text)]
     lines += ["", "## Ruled out", *listed(judgement.of(RuledOut), "entry", "ruled_out.yaml")]
     for out in judgement.of(RuledOut):
         lines += [*heading(out, again(out, report)), "", text(out.statement), ""]
-        lines += [f"- By {text(out.by)}, {escape(moment(out.when))}; holds as long as these are as they were:"]
+        lines += [
+            f"- By {text(out.by)}, {escape(moment(out.when))}; holds as long as these are as they were:"
+        ]
         lines += [f"  - {code(on.path)} ({code(on.digest[:19])})" for on in out.on]
         lines += ["- Evidence:", *("  " + line for line in evidence(out.evidence, text, report))]
     return document(report, "Phase 5, post-mortem", text, lines)
@@ -210,10 +224,10 @@ def postmortem(report: Report) -> str:
 
 def again(out: RuledOut, report: Report) -> str:
     """Return whether something that was ruled out still is."""
-    if not report.opened:
-        return "not opened: nobody looked whether it still holds"
-    kinds = {p.kind for p in report.problems if p.entry == out.id}
-    return "open again" if "open again" in kinds else "holds"
+    if "open again" in {p.kind for p in report.checked.problems if p.entry == out.id}:
+        return "open again"
+    unopened = any((on.at.file, on.at.line) in report.unopened for on in out.on)
+    return "not opened: nobody looked whether it still holds" if unopened else "holds"
 
 
 def guardrail(one: Guardrail, text: Text) -> list[str]:
@@ -248,8 +262,9 @@ def listed(found: Sequence[Entry], what: str, file: str, verdicts: Iterable[str]
 
 def heading(entry: Entry, about: str = "") -> list[str]:
     """Return the title of an entry, its id, and a word about it."""
-    row = f", {entry.row} in its source" if entry.row else ""
-    return ["", f"### {escape(entry.title or entry.id)}", "", f"{code(entry.id)}{row}{f': {escape(about)}' if about else ''}"]
+    row = f", {escape(entry.row)} in its source" if entry.row else ""
+    said = f": {escape(about)}" if about else ""
+    return ["", f"### {escape(entry.title or entry.id)}", "", f"{code(entry.id)}{row}{said}"]
 
 
 def finding(
@@ -257,16 +272,13 @@ def finding(
 ) -> list[str]:
     """Return the answers of a finding, and its evidence."""
     shown = evidence(entry.references, text, report)
-    return [*answers(entry, text, questions), "- *Evidence*", *("  " + line for line in shown)]
+    return ["", *answers(entry, text, questions), "- *Evidence*", *("  " + line for line in shown)]
 
 
 def answers(entry: Entry, text: Text, questions: Sequence[tuple[str, str]]) -> list[str]:
     """Return what an entry says to each question, and where it says nothing."""
-    lines = ["" for _ in questions[:1]] if isinstance(entry, Finding) else []
-    for name, label in questions:
-        said = getattr(entry, name)
-        lines.append(f"- *{label}.* {text(said) if said else NOT_JUDGED}")
-    return lines
+    said = ((label, getattr(entry, name)) for name, label in questions)
+    return [f"- *{label}.* {text(one) if one else NOT_JUDGED}" for label, one in said]
 
 
 def evidence(references: Sequence[Reference], text: Text, report: Report) -> list[str]:

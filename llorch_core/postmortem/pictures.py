@@ -11,9 +11,23 @@ from llorch_core.postmortem.facts import Facts, Value
 from llorch_core.postmortem.judgement import Decision, Judgement, Team
 from llorch_core.postmortem.report import Report
 from llorch_core.postmortem.timeline import LANE, TOP, Axis, Columns, Lane, axis, commits, lane
-from llorch_core.postmortem.words import count, moment
+from llorch_core.postmortem.wording import count, moment
 
-MOST_KINDS, COLOURS = 6, 6
+# Lanes of events: the kinds in each, and their classes in the stylesheet.
+EVENTS = {
+    "ends and tags": {"first": "e0", "last": "e0", "tag": "e1"},
+    "authors": {"author": "e4"},
+    "folders": {"folder": "e1", "gone": "k-bad"},
+    "large commits": {"added": "k-plain", "deleted": "k-bad"},
+    "bursts, pauses": {"burst": "e3", "pause": "e5"},
+}
+# What a class stands for, where a lane has marks of several.
+MEANS = {
+    "folders": (("e1", "a new folder"), ("k-bad", "a folder that is gone")),
+    "large commits": (("k-plain", "many lines added"), ("k-bad", "many lines deleted")),
+    "bursts, pauses": (("e3", "a burst of commits begins"), ("e5", "the longest pause ends")),
+}
+LEFT_OUT = frozenset({"revert"})  # has a lane of its own
 OUTCOMES = ("held", "never checked", "withdrawn", "disproved")
 
 
@@ -45,16 +59,14 @@ Marks = list[tuple[Value, str, str]]
 
 
 def events(facts: Facts) -> Iterator[tuple[str, Marks]]:
-    """Give the events of the history by kind, those of which there are many kinds together."""
+    """Give the events of the history in lanes; kinds that nobody expected share the last."""
     table = facts.tables.get("history.events")
     rows = table.dicts() if table else []
-    kinds = list(dict.fromkeys(str(row["kind"]) for row in rows))
-    for n, kind in enumerate(kinds[:MOST_KINDS]):
-        some = [row for row in rows if row["kind"] == kind]
-        yield kind, [mark(row["when"], f"e{n % COLOURS}", row["subject"]) for row in some]
-    rest = [row for row in rows if str(row["kind"]) in kinds[MOST_KINDS:]]
-    if rest:
-        yield "other", [mark(row["when"], "e5", f"{row['kind']}: {row['subject']}") for row in rest]
+    known = {kind for lane in EVENTS.values() for kind in lane} | LEFT_OUT
+    others = {str(row["kind"]): "e5" for row in rows if row["kind"] not in known}
+    for name, kinds in (EVENTS | {"other": others}).items():
+        some = [row for row in rows if row["kind"] in kinds]
+        yield name, [mark(r["when"], kinds[str(r["kind"])], f"{r['kind']}: {r['subject']}") for r in some]
 
 
 def claims(facts: Facts) -> Iterator[tuple[str, Marks]]:
@@ -104,3 +116,8 @@ def days_say(columns: Columns) -> str:
     highest = max(columns.columns, key=lambda column: column.height, default=None)
     much = count(len(columns.columns), f"{columns.each} with commits", f"{columns.each}s with commits")
     return f"{much}; the most on {highest.title}" if highest else much
+
+
+def lane_keys(found: Timeline) -> list[tuple[str, str]]:
+    """Return what the colours stand for, of the lanes that have marks of several."""
+    return [key for one in found.lanes for key in MEANS.get(one.name, ())]

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from llorch_core.postmortem.case import Case
+from llorch_core.postmortem.check import check_evidence, check_ruled_out
+from llorch_core.postmortem.checked import Checked
 from llorch_core.postmortem.errors import PostmortemError
-from llorch_core.postmortem.facts import Facts
-from llorch_core.postmortem.judgement import Entry, Judgement, Reference
+from llorch_core.postmortem.evidence import Sources, sources_of
+from llorch_core.postmortem.facts import Facts, read_facts
+from llorch_core.postmortem.judgement import Entry, Judgement, Reference, read_judgement
 from llorch_core.postmortem.problems import Problem
-from llorch_core.postmortem.words import date
+from llorch_core.postmortem.wording import count, date
 
 NO_EVIDENCE = "no evidence"
-SHOWN_NOT = frozenset({"not there", "unknown", "no evidence"})  # kinds of problems of a piece of evidence
+NOT_SHOWN = frozenset({"not there", "unknown"})  # kinds of problems of a piece of evidence
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a report is made of. `opened`: whether the repository was there, so that evidence was opened."""
+    """What a report is made of. `checked`: what became of the evidence when it was opened."""
 
     title: str
     facts: Facts
     judgement: Judgement
-    problems: Sequence[Problem] = field(default=())
-    opened: bool = False
+    checked: Checked
 
     @property
     def about(self) -> str:
@@ -35,21 +39,48 @@ class Report:
         when = f"measured on {date(a.measured)}; every date is in the time zone {a.zone}"
         return f"{part} at commit {a.commit[:12]}, {when}."
 
+    @cached_property
+    def unopened(self) -> Mapping[tuple[str, int], str]:
+        """Why something of the judgement was not opened, by its file and line."""
+        return {(one.at.file, one.at.line): one.why for one in self.checked.not_opened}
+
+    @cached_property
+    def missed(self) -> Mapping[tuple[str, int], Problem]:
+        """The problems of evidence, by its file and line."""
+        return {(p.file, p.line): p for p in reversed(self.checked.problems) if p.kind in NOT_SHOWN}
+
     def mark(self, reference: Reference) -> str:
         """Return what a reader must know of a piece of evidence, "" where it was opened and shows it."""
-        if not self.opened:
-            return "not opened"
         at = (reference.at.file, reference.at.line)
-        found = [p for p in self.problems if (p.file, p.line) == at and p.kind in SHOWN_NOT]
-        return f"{found[0].kind}: {found[0].says}" if found else ""
+        if found := self.missed.get(at):
+            return f"{found.kind}: {found.says}"
+        return f"not opened: {self.unopened[at]}" if at in self.unopened else ""
 
     def doubts(self, entry: Entry) -> str:
         """Return what is wrong with the evidence of an entry as a whole, "" where nothing is."""
         if not entry.references:
             return NO_EVIDENCE
-        marks = Counter(filter(None, (self.mark(reference).partition(":")[0] for reference in entry.references)))
-        of = len(entry.references)
-        return ", ".join(f"{n} of {of} pieces of evidence {mark}" for mark, n in marks.items())
+        marks = Counter(filter(None, (self.mark(one).partition(":")[0] for one in entry.references)))
+        of = count(len(entry.references), "piece of evidence", "pieces of evidence")
+        return ", ".join(f"{n} of {of} {mark}" for mark, n in marks.items())
+
+
+def report_on(case: Case, elsewhere: Path | None = None) -> Report:
+    """Return the report of a case. Raises PostmortemError where nothing is measured, or YAML is broken.
+
+    elsewhere  where its repository is, if not where case.yaml says; without it no evidence is opened
+    """
+    facts = read_facts(case.facts_file)
+    judgement = read_judgement(case.folder)
+    return Report(case.settings.title, facts, judgement, examined(judgement, sources_of(case, elsewhere)))
+
+
+def examined(judgement: Judgement, sources: Sources) -> Checked:
+    """Open all evidence, and look whether what was ruled out still is; runs no command of the case."""
+    checked = Checked(sum(1 for _ in judgement), problems=list(judgement.problems))
+    check_evidence(checked, judgement, sources)
+    check_ruled_out(checked, judgement, sources)
+    return checked.in_order()
 
 
 def place(reference: Reference) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llorch_core.postmortem.facts import Facts
-from llorch_core.postmortem.words import count
+from llorch_core.postmortem.wording import count
 
 WIDE, HIGH = 720.0, 340.0  # units of the drawing, which scales with the page
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 24.0, 16.0, 40.0
@@ -104,17 +104,13 @@ class Log:
         steps = (1,) if self.last - self.first > 2.5 else (1, 2, 5)
         found = [n * 10**e for e in range(math.floor(self.first), math.ceil(self.last) + 1) for n in steps]
         return [
-            (self.at(n), f"{n:,.0f}")
-            for n in found
-            if n >= 1 and self.first <= math.log10(n) <= self.last
+            (self.at(n), f"{n:,.0f}") for n in found if n >= 1 and self.first <= math.log10(n) <= self.last
         ]
 
 
 def labels(spots: Sequence[Spot], files: Sequence[str]) -> Iterator[Label]:
     """Give the names of the hottest files, the hottest first, where there is room for them."""
-    taken: list[tuple[float, float, float, float]] = [
-        (s.x - s.radius * 0.7, s.y - s.radius * 0.7, s.x + s.radius * 0.7, s.y + s.radius * 0.7) for s in spots
-    ]
+    taken = [around(one, one.radius * 0.7) for one in spots]
     for at, one in enumerate(spots):
         text = short(files[at], files)
         for label, box in places(one, text):
@@ -122,6 +118,11 @@ def labels(spots: Sequence[Spot], files: Sequence[str]) -> Iterator[Label]:
                 taken.append(box)
                 yield label
                 break
+
+
+def around(one: Spot, far: float) -> tuple[float, float, float, float]:
+    """Return the box around a spot."""
+    return one.x - far, one.y - far, one.x + far, one.y + far
 
 
 def short(file: str, files: Sequence[str]) -> str:

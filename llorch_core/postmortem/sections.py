@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llorch_core.postmortem.facts import Facts, Figure, Table
-from llorch_core.postmortem.words import SECTIONS, title
+from llorch_core.postmortem.facts import Facts, Figure, Table, Value
+from llorch_core.postmortem.wording import SECTIONS, title
 
 MOST_ROWS = 20
 # The tables that every post-mortem ought to have, in the order in which they are told.
 TABLES = {
-    "history": ("events", "days", "hours", "bursts", "authors", "churn", "hot_spots", "together")
-    + ("left_behind", "survival", "reverts", "fixes"),
-    "structure": ("languages", "tree", "files", "longest_functions", "most_complex_functions")
-    + ("modules", "dependencies"),
+    "history": (
+        *("events", "days", "hours", "bursts", "authors", "churn", "hot_spots", "together"),
+        *("left_behind", "survival", "reverts", "fixes"),
+    ),
+    "structure": (
+        *("languages", "tree", "files", "longest_functions", "most_complex_functions"),
+        *("modules", "dependencies"),
+    ),
     "documents": ("inventory", "stale", "duplicates", "victories", "broken_links"),
     "requirements": ("ids", "unknown", "lost"),
     "tests": ("kinds", "files", "cannot_fail"),
@@ -29,7 +33,7 @@ class Shown:
     name: str
     title: str
     table: Table
-    rows: Sequence[dict[str, object]]
+    rows: Sequence[dict[str, Value]]
 
     @property
     def left_out(self) -> int:

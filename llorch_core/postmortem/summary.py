@@ -10,7 +10,7 @@ from llorch_core.postmortem.phases import Text, document, listed
 from llorch_core.postmortem.report import NO_EVIDENCE, Report, tally
 from llorch_core.postmortem.sections import sections
 from llorch_core.postmortem.sentences import HEADLINES, said
-from llorch_core.postmortem.words import SECTIONS, count, cut
+from llorch_core.postmortem.wording import SECTIONS, count, cut
 
 # Two pages hold about 900 words: what is listed, and how long a sentence may be.
 MOST_CAUSES, MOST_BUGS, MOST_GUARDS = 5, 6, 6
@@ -22,8 +22,11 @@ def summary(report: Report) -> str:
     text = Text(report.facts)
     lines = [*happened(report, text), *causes(report, text), *chain(report, text), *bugs(report, text)]
     lines += [*changes(report, text), *not_known(report)]
-    text.used.clear()  # definitions and commands of all figures are in phase 1: they would take a third page
-    lines += ["", "Definition and command of every figure: PHASE_1_ARCHAEOLOGY.md. The pictures: report.html."]
+    text.used.clear()  # their definitions would take a third page, and are in phase 1
+    lines += [
+        "",
+        "What each figure counts, and its command: PHASE_1_ARCHAEOLOGY.md. Pictures: report.html.",
+    ]
     return document(report, "Summary", text, lines)
 
 
@@ -37,8 +40,8 @@ def causes(report: Report, text: Text) -> list[str]:
     found = report.judgement.of(Cause)
     lines = ["", "## Why", *listed(found, "root cause", "causes.yaml")]
     shown = [
-        f"{cause.rank}. **{text(cut(cause.title, SHORT))}.** {text(cut(cause.what, LONG))}{doubt(cause, report)}"
-        for cause in found[:MOST_CAUSES]
+        f"{one.rank}. **{text(cut(one.title, SHORT))}.** {text(cut(one.what, LONG))}{doubt(one, report)}"
+        for one in found[:MOST_CAUSES]
     ]
     return [*lines, *([""] if shown else []), *shown, *more(found, MOST_CAUSES, "PHASE_5_POSTMORTEM.md")]
 
@@ -82,15 +85,20 @@ def not_known(report: Report) -> list[str]:
     without = [entry for entry in report.judgement if report.doubts(entry) == NO_EVIDENCE and has(entry)]
     if without:
         told.append(f"Without evidence: {count(len(without), 'finding')}.")
-    if not report.opened:
-        told.append("No evidence was opened: the repository was not there when this was written.")
-    elif doubted := [entry for entry in report.judgement if has(entry) and report.doubts(entry)]:
-        told.append(f"Evidence that does not show what it should: in {count(len(doubted), 'entry', 'entries')}.")
-    again = {p.entry for p in report.problems if p.kind == "open again"}
+    if unopened := len(report.checked.not_opened):
+        told.append(f"Not opened: {count(unopened, 'piece of evidence', 'pieces of evidence')}.")
+    if missed := [p for p in report.checked.problems if p.kind == "not there"]:
+        told.append(f"Evidence that does not show what it should: {len(missed)}.")
+    again = {p.entry for p in report.checked.problems if p.kind == "open again"}
     ruled = report.judgement.of(RuledOut)
     if ruled:
-        told.append(f"Ruled out: {len(ruled)}, of which {len(again)} are open again.")
-    return ["", "## What is not known", "", *(f"- {escape(one)}" for one in told or ["Nothing was left out."])]
+        told.append(f"Ruled out: {len(ruled)}; open again: {len(again)}.")
+    return [
+        "",
+        "## What is not known",
+        "",
+        *(f"- {escape(one)}" for one in told or ["Nothing was left out."]),
+    ]
 
 
 def unmeasured(report: Report) -> list[str]:
@@ -106,7 +114,7 @@ def has(entry: Entry) -> bool:
 def doubt(entry: Entry, report: Report) -> str:
     """Return a remark where the evidence of an entry is missing or does not show it."""
     mark = report.doubts(entry)
-    return f" *({escape(mark)})*" if mark and report.opened or mark == NO_EVIDENCE else ""
+    return f" *({escape(mark)})*" if mark else ""
 
 
 def more(found: Sequence[object], shown: int, file: str) -> list[str]:

@@ -1,16 +1,17 @@
-"""Geometry of what happened when: an axis of time, marks in lanes, commits as columns. Data in, places out."""
+"""Geometry of what happened when: an axis of time, marks in lanes, commits as columns."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 
 from llorch_core.postmortem.facts import Facts, Value
-from llorch_core.postmortem.words import count
+from llorch_core.postmortem.wording import count
 
 # The units of the drawings, which scale with the page.
-WIDE, LEFT, RIGHT = 720.0, 92.0, 12.0
+WIDE, LEFT, RIGHT = 720.0, 96.0, 22.0
 LANE, TOP = 26.0, 8.0  # height of a lane, and what is above the first
 HIGH = 120.0  # of the tallest column
 MOST_TICKS, MOST_COLUMNS, MOST_BROAD = 9, 120, 34.0
@@ -142,8 +143,7 @@ def lane(name: str, number: int, along: Axis, what: Iterable[tuple[Value, str, s
 
 def crowded(marks: Sequence[Mark]) -> bool:
     """Return whether marks would hide one another as dots."""
-    near = sum(1 for a, b in zip(marks, marks[1:], strict=False) if b.x - a.x < 5)
-    return near > 6
+    return sum(b.x - a.x < 5 for a, b in pairwise(marks)) > 6
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,9 @@ def commits(facts: Facts, along: Axis) -> Columns:
                 *(f"{title}: {count(n, 'commit')}", label),
             )
         )
-    grid = tuple((round(TOP + 10 + HIGH - HIGH * n / most, 2), f"{n:,}") for n in rounds(most)) if most else ()
+    grid = (
+        tuple((round(TOP + 10 + HIGH - HIGH * n / most, 2), f"{n:,}") for n in rounds(most)) if most else ()
+    )
     return Columns(each, tuple(columns), grid)
 
 

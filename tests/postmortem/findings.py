@@ -3,7 +3,7 @@
 from llorch_core.postmortem.facts import About, Facts
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-HOSTILE = "<script>alert('x')</script>\"><img src=http://evil.example/x.png onerror=alert(1)>`|``` *a* [b](c) #"
+HOSTILE = "<script>alert('x')</script>\"><img src=http://evil.example/x onerror=alert(1)>`|``` *a* [b](c) #"
 SQUARE = "Counts what a test of the report counts."
 
 TABLES = {
@@ -55,14 +55,35 @@ TABLES = {
     ),
     "tests.cannot_fail": (
         "file line test framework kind why commit when",
-        [["tests/test_total.py", 1234, "test_total", "pytest", "empty", "Nothing runs.", COMMIT, "2024-03-04"]],
+        [
+            [
+                "tests/test_total.py",
+                1234,
+                "test_total",
+                "pytest",
+                "empty",
+                "Nothing runs.",
+                COMMIT,
+                "2024-03-04",
+            ]
+        ],
     ),
     "claims.words": ("word made withdrawn corrected_later", [["FIXED", 10, 4, 6], ["COMPLETE", 3, 0, 0]]),
     "claims.made": (
         "when author where place line word text followed withdrawn",
         [
             *(
-                ["2024-03-08T12:00:00+00:00", "Bob", "document", "D.md", 3, "FIXED", f"FIXED {n}", "", n % 2 == 0]
+                [
+                    "2024-03-08T12:00:00+00:00",
+                    "Bob",
+                    "document",
+                    "D.md",
+                    3,
+                    "FIXED",
+                    f"FIXED {n}",
+                    "",
+                    n % 2 == 0,
+                ]
                 for n in range(40)
             )
         ],

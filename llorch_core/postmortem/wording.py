@@ -1,4 +1,4 @@
-"""Words of the reports: numbers, dates, names and plurals, the same in a terminal, in Markdown and on a page."""
+"""Words of the reports: numbers, dates and plurals, the same in a terminal, in Markdown and on a page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 from llorch_core.postmortem.facts import Figure, Value
 
 HASH = re.compile(r"[0-9a-f]{40,64}")
-MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d\S*")
+MOMENT = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d\S*)?")
 NOT_MEASURED = "not measured"
 SECTIONS = {
     "history": "History",
