@@ -37,6 +37,7 @@ class Line:
     gone: bool
     path: bytes
     text: bytes
+    number: int  # of the line in the file, after the commit or before it
 
 
 def arguments(repository: Repository) -> list[str]:
@@ -52,7 +53,7 @@ def command(repository: Repository) -> str:
 
 def patches(repository: Repository) -> Iterator[Line]:
     """Give every added and removed line, the newest commit first."""
-    sha, old, new, change, head = "", b"", b"", 0, False
+    sha, old, new, change, head, at = "", b"", b"", 0, False, {b"+": 0, b"-": 0}
     for line in git(repository.top, *arguments(repository)).split(b"\n"):
         sign = line[:1]
         if sign == b"\x01":
@@ -61,6 +62,8 @@ def patches(repository: Repository) -> Iterator[Line]:
             old, new, change, head = b"", b"", change + 1, True
         elif sign == b"@":
             head = False
+            _, removed, added, _ = line.split(b" ", 3)
+            at = {b"-": int(removed[1:].split(b",")[0]), b"+": int(added[1:].split(b",")[0])}
         elif head:
             if line.startswith(b"--- a/"):
                 old = line[6:].removesuffix(b"\t")
@@ -68,4 +71,5 @@ def patches(repository: Repository) -> Iterator[Line]:
                 new = line[6:].removesuffix(b"\t")
         elif sign in (b"+", b"-"):
             path = new if sign == b"+" else old
-            yield Line(sign, sha, change, not new, path, line[1:].rstrip(b" \t\r").lstrip(b" \t"))
+            yield Line(sign, sha, change, not new, path, line[1:].rstrip(b" \t\r").lstrip(b" \t"), at[sign])
+            at[sign] += 1

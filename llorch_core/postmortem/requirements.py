@@ -74,8 +74,8 @@ def known(trail: Trail, facts: Facts) -> None:
             for name, d in sorted(defined.items())
             for m in (cited[name],)
         ],
-        "Each id of a requirement: where it is defined, lines of code, tests and documents below the path that"
-        " mention it, and the first word of duty of its definition.",
+        "Each id of a requirement: where it is defined, lines of code, tests and documents below the path"
+        " that mention it, and the first word of duty of its definition.",
         trail.list_defined,
     )
 
