@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from llorch_core.engine.errors import UsageError
+
 if TYPE_CHECKING:
     from llorch_core.postmortem.case import Case
 
@@ -105,6 +107,39 @@ def report(folder: Path | None, elsewhere: Path | None, output: Path | None) -> 
     made = report_on(case, elsewhere)
     for path in write(made, output or case.folder / REPORT_FOLDER):
         click.echo(path)
+    return 0
+
+
+@command.command(epilog="Example: llorch postmortem tests path/to/repository --path src/worker --json")
+@click.argument("repository", metavar="REPO", type=click.Path(path_type=Path))
+@click.option("--path", default="", metavar="PATH", help="Only this folder or file of it.")
+@click.option("--commit", default="HEAD", metavar="REV", help="What is looked at; default: HEAD.")
+@click.option("--all", "everything", is_flag=True, help="Show what is doubtful, too.")
+@click.option("--count", "name", metavar="NAME", help="Print only this figure: tests, cannot_fail, gone …")
+@click.option("--json", "as_json", is_flag=True, help="Print every test as one JSON object.")
+def tests(repository: Path, path: str, commit: str, everything: bool, name: str | None, as_json: bool) -> int:
+    """List the tests of REPO that cannot fail: Rust, C++, Go, JavaScript, Python and Gherkin.
+
+    Reads what is tracked, and runs nothing of it. Each line names a test by file and line.
+    """
+    from llorch_core.postmortem.repository import Repository
+    from llorch_core.postmortem.tests import counts, inventory
+
+    found = inventory(Repository(repository, commit, path))
+    numbers = counts(found)
+    if name is not None and name not in numbers:
+        raise UsageError(f"there is no figure {name!r}. There are: {', '.join(numbers)}.")
+    if name is not None:
+        click.echo(numbers[name])
+    elif as_json:
+        listed = [{**vars(test), "level": test.level} for test in found]
+        click.echo(json.dumps({"counts": numbers, "tests": listed}, indent=1, ensure_ascii=False))
+    else:
+        for test in found:
+            if test.cannot_fail or (everything and test.why):
+                click.echo(f"{test.file}:{test.line}: {test.why}: {test.name} {test.says}".rstrip())
+        says = f"{numbers['cannot_fail']} of {numbers['tests']} tests cannot fail"
+        click.echo(f"{says}; {numbers['gone']} are of what is gone, {numbers['ignored']} are ignored.")
     return 0
 
 
