@@ -143,6 +143,33 @@ def tests(repository: Path, path: str, commit: str, everything: bool, name: str 
     return 0
 
 
+@command.command(epilog="Example: llorch postmortem check --case postmortem")
+@case_option
+@repository_option
+@click.option("--run", is_flag=True, help="Run the checks of the guardrails: commands that the case names.")
+@click.option("--allow-unopened", is_flag=True, help="Exit with 0 though something was not looked at.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as one JSON object.")
+def check(folder: Path | None, elsewhere: Path | None, run: bool, allow_unopened: bool, as_json: bool) -> int:
+    """Open every evidence of a case, and refuse what nothing shows.
+
+    Findings without evidence, root causes and lessons without a guardrail, ids that point nowhere, figures
+    written by hand, stale facts, and what was ruled out on files that have changed. Exit code 0: the case
+    holds; 1: it does not; 2: something could not be looked at.
+    """
+    from llorch_core.cli.postmortem_check import enforced, print_checked
+    from llorch_core.postmortem.check import check
+    from llorch_core.postmortem.evidence import sources_of
+
+    case = case_in(folder)
+    checked = check(case, sources_of(case, elsewhere), enforced(), run)
+    if as_json:
+        found = checked.as_json(case.settings.title, allow_unopened)
+        click.echo(json.dumps(found, indent=1, ensure_ascii=False))
+    else:
+        print_checked(checked, case, allow_unopened)
+    return checked.exit_code(allow_unopened)
+
+
 def case_in(folder: Path | None) -> Case:
     """Return the case in a folder; by default that of this folder, else that of the folder postmortem."""
     from llorch_core.postmortem.case import SETTINGS_FILE, open_case

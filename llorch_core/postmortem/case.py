@@ -11,6 +11,7 @@ import yaml
 
 from llorch_core.postmortem.errors import PostmortemError
 from llorch_core.postmortem.repository import Repository
+from llorch_core.postmortem.skeleton import write_skeletons
 
 SETTINGS_FILE, FACTS_FILE, REPORT_FOLDER = "case.yaml", "facts.json", "report"
 REQUIREMENT_IDS = (r"\b[A-Z][A-Z0-9]+(?:-[A-Z0-9]+)*-\d{3,5}\b",)
@@ -67,6 +68,7 @@ def create(folder: Path, repository: Path, commit: str, path: str, zone: str) ->
     try:
         folder.mkdir(parents=True, exist_ok=True)
         body = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
+        write_skeletons(folder)
         (folder / SETTINGS_FILE).write_text(HEAD.format(title=title) + body, encoding="utf-8")
     except OSError as error:
         raise PostmortemError(

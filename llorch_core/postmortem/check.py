@@ -126,10 +126,9 @@ def check_figures(checked: Checked, judgement: Judgement, sources: Sources) -> N
         for key, value in file.parts():
             if key[-1] not in sentences() or not isinstance(value, str):
                 continue
-            name = file.entry_id(key)
-            place = Place(file.path.name, file.line(key), name)
-            entry = entries.get((place.file, name))
-            for found in figures_by_hand.names(value, sources.facts):
+            place = Place(*file.place(key))
+            entry = entries.get((place.file, place.entry))
+            for found in figures_by_hand.unknown_names(value, sources.facts):
                 checked.problem("unknown", place, found)
             own = figures_by_hand.joined(measured, shown_by(entry, sources))
             for found in figures_by_hand.by_hand(value, own, quotes(entry)):

@@ -37,10 +37,13 @@ class Checked:
     not_opened: list[NotOpened] = field(default_factory=list)
 
     def exit_code(self, allow_unopened: bool = False) -> int:
-        """Return 1 where there is a problem, else 2 where something was not looked at, else 0."""
+        """Return 1 where there is a problem, else 2 where something was not looked at, else 0.
+
+        A case without an entry says nothing: 2, too.
+        """
         if self.problems:
             return 1
-        return 2 if self.not_opened and not allow_unopened else 0
+        return 2 if (self.not_opened and not allow_unopened) or not self.entries else 0
 
     def problem(self, kind: str, at: Place, found: Miss) -> None:
         """Add a problem."""

@@ -217,4 +217,3 @@ def unknown(what: str, name: str, names: Mapping[str, object]) -> Miss:
 
 
 NAMES = "facts.json has the names. Is the case measured by this llorch? Run `llorch postmortem dig` again."
-PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+)\}")

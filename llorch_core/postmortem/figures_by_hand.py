@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from llorch_core.postmortem.evidence import PLACEHOLDER, Miss, unknown, words
+from llorch_core.postmortem.evidence import Miss, unknown, words
 from llorch_core.postmortem.facts import Facts, Value
 
 Measured = Mapping[str, Sequence[tuple[str, float]]]  # unit: the names and values of its figures
 
+PLACEHOLDER = re.compile(r"\{([a-z_]+(?:\.[a-z0-9_]+)+)\}")
 NUMBER = r"(?<![\w.,/#$€-])(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)"
 QUOTED = re.compile(r"\"([^\"]+)\"|“([^”]+)”|`([^`]+)`")
 ABOUT = ("about", "around", "roughly", "some", "circa", "~")
@@ -129,24 +130,8 @@ def number(value: Value) -> float | None:
     return None if isinstance(value, (bool, str)) else value
 
 
-def names(text: str, facts: Facts) -> Iterator[Miss]:
+def unknown_names(text: str, facts: Facts) -> Iterator[Miss]:
     """Give the names of figures in a text that nothing measured has."""
     for name in PLACEHOLDER.findall(text):
         if name not in facts.figures:
             yield unknown("figure", name, facts.figures)
-
-
-def fill(text: str, facts: Facts, show: Callable[[str, Value], str] | None = None) -> str:
-    """Return a text with its figures filled in; `show` makes a text of a name and its value."""
-    show = show or (lambda _, value: said(value))
-
-    def filled(match: re.Match[str]) -> str:
-        figure = facts.figures.get(match[1])
-        return show(match[1], figure.value) if figure else match[0]
-
-    return PLACEHOLDER.sub(filled, text)
-
-
-def said(value: Value) -> str:
-    """Return a value as it is written: 85,601 or 6.4."""
-    return f"{value:,}" if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)

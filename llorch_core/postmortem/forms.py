@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from llorch_core.postmortem.marked_yaml import Marked
+from llorch_core.postmortem.marked_yaml import Key, Marked
 from llorch_core.postmortem.problems import Problem
 
+SENTENCES = ("#/$defs/sentence", "#/$defs/title")
 ValidationError = Any  # jsonschema's, which leaves its parts untyped
 NAME = "judgement.schema.json"
 READ = f"The form is in specs/schema/{NAME}; docs/postmortem.md explains it."
@@ -58,50 +59,35 @@ def left_out(error: ValidationError) -> Iterator[str]:
         yield " or ".join(one["required"][0] for one in error.validator_value)
 
 
-def lack(kind: str, name: str, at: Sequence[str | int], file: Marked) -> Problem:
+def lack(kind: str, name: str, at: Key, file: Marked) -> Problem:
     """Return the problem of an entry that leaves something out."""
     what, next_step = LACKS.get(name, ("incomplete", READ))
     inside = ".".join(str(p) for p in at[2:] if p != name)
     says = f"{name} is left out" + (f" of {inside}" if inside else "")
-    wanted = described(kind, name)
-    return Problem(
-        what,
-        file.path.name,
-        file.line(tuple(at)),
-        file.entry_id(tuple(at)),
-        says,
-        wanted,
-        "nothing",
-        next_step,
-    )
+    return Problem(what, *file.place(at), says, described(kind, name), "nothing", next_step)
 
 
-def told(error: ValidationError, kind: str, at: Sequence[str | int], file: Marked) -> list[Problem]:
+def told(error: ValidationError, kind: str, at: Key, file: Marked) -> list[Problem]:
     """Return the problem that an error of the schema is; none where it only follows from another one."""
     if idle(error, kind):
         return []
-    where = ".".join(str(p) for p in at[2:]) or ("the entry" if at[1:] else "the file")
-    form = error.schema
-    got = short(error.instance)
-    if error.validator == "enum":
-        wanted = f"one of {', '.join(error.validator_value)}"
-    elif error.validator in ("unevaluatedProperties", "additionalProperties"):
-        names = known(kind) if error.validator == "unevaluatedProperties" else tuple(form["properties"])
+    says = (".".join(str(p) for p in at[2:]) or ("the entry" if at[1:] else "the file")) + " has not its form"
+    names = known(kind) if error.validator == "unevaluatedProperties" else error.schema.get("properties", ())
+    if error.validator in ("unevaluatedProperties", "additionalProperties"):
         strange = [name for name in error.instance if name not in names]
         wanted, got = f"some of {', '.join(names)}", ", ".join(strange)
-        at = (*at, strange[0])
-    elif error.validator in ("oneOf", "pattern", "type") and "description" in form:
-        wanted = form["description"]
-    elif error.validator == "type":
-        wanted = "a value of type " + str(error.validator_value)
-    else:
-        wanted = f"{error.validator} {error.validator_value}"
-    says = f"{where} has not its form"
-    return [
-        Problem(
-            "form", file.path.name, file.line(tuple(at)), file.entry_id(tuple(at)), says, wanted, got, READ
-        )
-    ]
+        return [Problem("form", *file.place((*at, strange[0])), says, wanted, got, READ)]
+    return [Problem("form", *file.place(at), says, wanted_by(error), short(error.instance), READ)]
+
+
+def wanted_by(error: ValidationError) -> str:
+    """Return what a form wants, in words where the schema has some."""
+    if error.validator == "enum":
+        return f"one of {', '.join(error.validator_value)}"
+    if error.validator in ("oneOf", "pattern", "type") and "description" in error.schema:
+        return str(error.schema["description"])
+    name = "a value of type" if error.validator == "type" else error.validator
+    return f"{name} {error.validator_value}"
 
 
 def idle(error: ValidationError, kind: str) -> bool:
@@ -122,11 +108,31 @@ def known(kind: str) -> tuple[str, ...]:
 
 
 def described(kind: str, name: str) -> str:
-    """Return what the schema says about a name, or the name."""
+    """Return what the schema says about a name: a description, the words that it may be, or the name."""
     form = properties(kind).get(name, {})
-    while "description" not in form and "$ref" in form:
+    while True:
+        if "description" in form:
+            return str(form["description"])
+        if "enum" in form:
+            return " | ".join(form["enum"])
+        if "$ref" not in form:
+            return name.replace("_", " ")
         form = definition(form["$ref"])
-    return str(form.get("description", name))
+
+
+def of_kind(kind: str) -> str:
+    """Return what the schema says about a kind of entry."""
+    whole = validator().schema["properties"][kind]
+    return str(definition(whole["items"]["$ref"]).get("description", kind))
+
+
+def may_lack(kind: str, name: str) -> bool:
+    """Return whether an entry may leave a name out, whatever else it says."""
+    form = definition(validator().schema["properties"][kind]["items"]["$ref"])
+    parts = [form, form.get("then", {}), *form.get("oneOf", ()), *form.get("anyOf", ())]
+    if "$ref" in form:
+        parts.append(definition(form["$ref"]))
+    return not any(name in part.get("required", ()) for part in parts)
 
 
 @cache
@@ -156,7 +162,7 @@ def sentences() -> frozenset[str]:
     """Return the names that hold text of the case's own: not quotes, names or commands."""
     forms = validator().schema["$defs"].values()
     named = ((name, one) for form in forms for name, one in form.get("properties", {}).items())
-    return frozenset(name for name, one in named if one.get("$ref") == "#/$defs/sentence")
+    return frozenset(name for name, one in named if one.get("$ref") in SENTENCES)
 
 
 @cache

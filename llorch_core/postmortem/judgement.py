@@ -297,19 +297,17 @@ def add(judgement: Judgement, kind: str, file: Marked) -> None:
 def entry_of(kind: str, n: int, data: Mapping[str, Any], file: Marked) -> Entry:
     """Return the entry number n of a file, which has its form."""
     at: Key = (kind, n)
-    name = data["id"]
-    values = {k: part(k, v, (*at, k), name, file) for k, v in data.items()}
+    values = {k: part(k, v, (*at, k), file) for k, v in data.items()}
     for ours, theirs in RENAMED.get(kind, {}).items():
         if theirs in values:
             values.setdefault(ours, values[theirs])
     if kind == "causes":
         values["rank"] = n + 1
     known = {f.name for f in fields(KINDS[kind])}
-    place = Place(file.path.name, file.line(at), name)
-    return KINDS[kind](**{"at": place, **{k: v for k, v in values.items() if k in known}})
+    return KINDS[kind](**{"at": Place(*file.place(at)), **{k: v for k, v in values.items() if k in known}})
 
 
-def part(key: str, value: Any, at: Key, name: str, file: Marked) -> Any:
+def part(key: str, value: Any, at: Key, file: Marked) -> Any:
     """Return one value of an entry: a text, a tuple of texts, or a tuple of its parts."""
     if not isinstance(value, list):
         return value
@@ -317,7 +315,6 @@ def part(key: str, value: Any, at: Key, name: str, file: Marked) -> Any:
         return tuple(value)
     made = []
     for n, data in enumerate(value):
-        place = Place(file.path.name, file.line((*at, n)), name)
-        values = {k: part(k, v, (*at, n, k), name, file) for k, v in data.items()}
-        made.append(PARTS[key](at=place, **values))
+        values = {k: part(k, v, (*at, n, k), file) for k, v in data.items()}
+        made.append(PARTS[key](at=Place(*file.place((*at, n))), **values))
     return tuple(made)

@@ -46,6 +46,10 @@ class Marked:
             return ""
         return found if isinstance(found, str) else ""
 
+    def place(self, at: Key) -> tuple[str, int, str]:
+        """Return the name of the file, the line of a part, and the id of its entry."""
+        return self.path.name, self.line(at), self.entry_id(at)
+
     def error(self, says: str, at: Key = ()) -> PostmortemError:
         """Return an error that names the line of a part."""
         return PostmortemError(f"{self.path}:{self.line(at)}: {says}")

@@ -7,7 +7,6 @@ from typing import Any
 from llorch_core.postmortem.checked import Checked
 from llorch_core.postmortem.evidence import Miss
 from llorch_core.postmortem.judgement import Judgement, Place
-from llorch_core.postmortem.marked_yaml import Key, Marked
 
 FINDINGS = ("teams", "bugs", "assumptions", "decisions", "process", "causes", "ruled_out")
 POINTERS = {  # names that hold ids: the kinds of entry that they point to
@@ -24,30 +23,21 @@ def check_ids(checked: Checked, judgement: Judgement) -> None:
     for kind, file in judgement.files.items():
         for key, value in file.parts():
             if len(key) == 3 and key[2] == "id" and isinstance(value, str):
-                check_once(checked, seen, value, place(file, key))
+                check_once(checked, seen, value, Place(*file.place(key)))
             elif key[-1] in POINTERS and key != (kind,) and isinstance(value, list):
                 for n, name in enumerate(value):
                     found = nowhere(judgement, str(key[-1]), name)
                     if found:
-                        checked.problem("unknown", place(file, (*key, n)), found)
-
-
-def place(file: Marked, key: Key) -> Place:
-    """Return where a part of a file stands."""
-    return Place(file.path.name, file.line(key), file.entry_id(key))
+                        checked.problem("unknown", Place(*file.place((*key, n))), found)
 
 
 def check_once(checked: Checked, seen: dict[str, str], name: str, at: Place) -> None:
     """Add the problem of an id that was seen before, or remember where it is."""
     if name in seen:
-        checked.problem(
-            "twice", at, Miss(f"{name} is the id of two entries", "one", f"also {seen[name]}", RENAME)
-        )
+        got = f"also {seen[name]}"
+        checked.problem("twice", at, Miss(f"{name} is the id of two entries", "one", got, "Rename one."))
     else:
         seen[name] = f"{at.file}:{at.line}"
-
-
-RENAME = "Rename one of them."
 
 
 def nowhere(judgement: Judgement, pointer: str, name: Any) -> Miss | None:
