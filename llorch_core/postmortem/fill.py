@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from llorch_core.postmortem.evidence import PLACEHOLDER
 from llorch_core.postmortem.facts import Facts, Figure
+from llorch_core.postmortem.figures_by_hand import PLACEHOLDER
 from llorch_core.postmortem.wording import NOT_MEASURED, figure
 
 
