@@ -53,7 +53,7 @@ def same_end(name: str, ending: str) -> bool:
     return name == ending or name.endswith(f"/{ending}")
 
 
-def includes(_: str: str, data: bytes, history: History) -> str:
+def includes(_: str, data: bytes, history: History) -> str:
     """Return the first file that a C or C++ file includes, and that is tracked no longer; else ""."""
     names: list[str] = INCLUDE.findall(data.decode(errors="replace"))
     for name in names:
@@ -86,7 +86,7 @@ def normal(path: PurePosixPath) -> str:
     return "/".join(parts)
 
 
-def modules(_: str: str, data: bytes, history: History) -> str:
+def modules(_: str, data: bytes, history: History) -> str:
     """Return the first module that a Python file imports, and that is tracked no longer; else ""."""
     try:
         tree = ast.parse(data)
@@ -141,7 +141,7 @@ class Crates:
         for start in source.places("use"):
             if start + 2 >= len(source.code) or conditional(source, start):
                 continue
-            at = start + source.is_(at + 1, "::")
+            at = start + source.is_(start + 1, "::")
             crate = source.code[at + 1].text
             names = self.declared.get(crate)
             if names is None or not source.is_(at + 2, "::"):

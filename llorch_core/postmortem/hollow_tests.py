@@ -42,6 +42,8 @@ OWN_WORDS = {
 def judge(body: Body) -> tuple[str, str]:
     """Return the kind of KINDS that a test is, and a detail; ("", "") where it is right, or none can tell."""
     todo = next((r for r in body.remarks if TODO.search(r)), "")
+    if not body.code and body.source.broken and spans_lines(body):
+        return "", ""
     if not body.code:
         return ("", "") if body.demands and not todo else ("stub", shown(todo)) if todo else ("empty", "")
     if body.demands:
@@ -62,6 +64,17 @@ def judge(body: Body) -> tuple[str, str]:
     if body.checks:
         return "constant", shown_call(body, body.checks[0])
     return ("stub", shown(todo)) if todo or marks(body) else ("no check", "")
+
+
+def spans_lines(body: Body) -> bool:
+    """Return whether a body has more lines than its comments, so that text of it may be lost."""
+    code, places = body.source.code, body.places
+    if places.stop not in body.source.partner:
+        return True
+    first, last = code[places.start - 1].line, code[places.stop].line
+    return last - first - 1 > sum(
+        c.text.count("\n") + 1 for c in body.source.comments if first < c.line < last
+    )
 
 
 def may_check(body: Body) -> bool:

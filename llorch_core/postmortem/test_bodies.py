@@ -179,7 +179,8 @@ def calls(source: Source, places: range) -> Iterator[Call]:
     code = source.code
     for at in places:
         token = code[at]
-        if token.kind != WORD or token.text in KEYWORDS or at + 1 >= places.stop:
+        method = at > 0 and code[at - 1].text in (".", "::", "->")  # assert.match, Cart::new
+        if token.kind != WORD or (token.text in KEYWORDS and not method) or at + 1 >= places.stop:
             continue
         opening = after_types(source, at + 1)
         before = code[at - 1].text if at else ""

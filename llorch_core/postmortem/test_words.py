@@ -76,15 +76,16 @@ def words(
     skipped: int = 0,
 ) -> Words:
     """Return the names of a language, from its regular expressions."""
-    each = (checks, no_check, always, truths, falsehoods, pairs, prints, harmless, own)
-    return Words(*map(re.compile, each), skipped=skipped)
+    c = re.compile
+    one, two = (c(checks), c(no_check), c(always)), (c(truths), c(falsehoods), c(pairs))
+    return Words(*one, *two, c(prints), c(harmless), c(own), skipped)
 
 
 WORDS: Mapping[str, Words] = {
     "Rust": words(
         checks=CHECKS
-        + r"|panic|todo|unimplemented|unreachable|unwrap_err|unwrap_none|exit|abort|bail|compile_fail|pass|quickcheck"
-        r"|proptest|run_test\w*",
+        + r"|panic|todo|unimplemented|unreachable|unwrap_err|unwrap_none|exit|abort|bail|compile_fail|pass"
+        r"|quickcheck|proptest|run_test\w*",
         no_check=r"(.*\.)?(expect|checked_\w+|check_interval|unwrap|fail_fast|failures?|failed)"
         r"|(.*\.)?compare_exchange\w*",
         always=r"",
@@ -143,7 +144,7 @@ WORDS: Mapping[str, Words] = {
         pairs=r"assert\.(equal|strictEqual|deepEqual|deepStrictEqual)|t\.(is|equal|same|deepEqual)",
         prints=r"(console|t|tap)\.\w+",
         harmless=r"(Object|Array|Math|JSON|String|Number|Promise|Date|Map|Set)\.\w+|Map|Set|Date|Promise|String|Number"
-        r"|Array|Error|setTimeout|require|resolve|(.*\.)?(push|map|filter|join|keys|values|length|toString|slice"
+        r"|Array|Error|_\.to[A-Z]\w*|setTimeout|require|resolve|(.*\.)?(push|map|filter|join|keys|values|length|toString|slice"
         r"|includes|startsWith|endsWith|split|trim|concat)",
         own=r"expect|(assert|t)(\.\w+)?|(\w+\.)?to[A-Z]\w+",
     ),

@@ -90,8 +90,8 @@ FIGURES = {
     "constant": "tests whose every check has its outcome in the source",
     "own_values": "tests in Python whose every check is about values or mocks that the test wrote down",
     "swallowed": "tests whose every check or call stands in a try that catches everything",
-    "cannot_fail": "tests that cannot fail by their text, ignored or not: empty, stub, no check, constant, own"
-    " values or swallowed; what is doubtful is not among them",
+    "cannot_fail": "tests that cannot fail by their text, ignored or not: empty, stub, no check, constant,"
+    " own values or swallowed; what is doubtful is not among them",
     "share_cannot_fail": "tests that cannot fail by their text, in per cent of all tests",
     "gone": "tests in files that import a module of the repository which is not there any more, and scenarios"
     " with a step that nothing defines",
