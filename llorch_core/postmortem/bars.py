@@ -72,7 +72,7 @@ def number(row: dict[str, Any], *columns: str) -> list[int]:
 
 
 def languages(facts: Facts) -> Bars | None:
-    """Return the lines of each language: code, comment, blank."""
+    """Return the lines of each language: code, comment, blank, and those of documents, which are none."""
     table = facts.tables.get("structure.languages")
     if not table or not table.rows:
         return None
@@ -80,8 +80,9 @@ def languages(facts: Facts) -> Bars | None:
     lines = []
     for row in sorted(table.dicts(), key=lambda row: -(row["lines"] or 0)):  # type: ignore[operator]
         counts = number(row, *columns)
-        lines.append((str(row["language"]), counts[2:], counts))
-    keys = (("k-code", "code"), ("k-comment", "comment"), ("k-blank", "blank"))
+        other = max(counts[1] - sum(counts[2:]), 0)
+        lines.append((str(row["language"]), (*counts[2:], other), counts))
+    keys = (*(("k-code", "code"), ("k-comment", "comment"), ("k-blank", "blank")), ("k-other", "documents"))
     return bars("language", columns, keys, lines)
 
 
@@ -102,7 +103,7 @@ def tests(facts: Facts) -> Bars | None:
 
 
 def claims(facts: Facts) -> Bars | None:
-    """Return the claims by their word: those that stand, were corrected later, or were withdrawn."""
+    """Return the claims by their word: those that were withdrawn, those that a fix followed, and the others."""
     table = facts.tables.get("claims.words")
     if not table or not table.rows:
         return None
@@ -112,5 +113,5 @@ def claims(facts: Facts) -> Bars | None:
         only = max(min(corrected, made - withdrawn), 0)  # a claim may be both
         widths = (made - withdrawn - only, only, withdrawn)
         lines.append((str(row["word"]), widths, (made, corrected, withdrawn)))
-    keys = (("k-plain", "nothing said against it"), ("k-unsure", "corrected later"), ("k-bad", "withdrawn"))
-    return bars("what was claimed", ("made", "corrected later", "withdrawn"), keys, lines)
+    keys = (("k-plain", "nothing said against it"), ("k-unsure", "followed by a fix"), ("k-bad", "withdrawn"))
+    return bars("what was claimed", ("made", "followed by a fix", "withdrawn"), keys, lines)

@@ -28,7 +28,7 @@ from llorch_core.postmortem.phases import OF_A_BUG, OF_A_DECISION, OF_AN_ASSUMPT
 from llorch_core.postmortem.report import Report, place, tally
 from llorch_core.postmortem.sections import sections
 from llorch_core.postmortem.sentences import HEADLINES, NUMBERS, said, sentences
-from llorch_core.postmortem.wording import count, figure, moment, percent, value
+from llorch_core.postmortem.wording import PERCENT, count, figure, moment, value
 
 HERE = Path(__file__).parent
 STYLES = (HERE.parent / "looks.css", HERE / "templates" / "page.css")
@@ -86,7 +86,7 @@ def page(report: Report) -> str:
         place=place,
         tally=tally,
         count=count,
-        percent=percent,
+        units_of_share=PERCENT,
         cell=cell,
         numeric=numeric,
     )

@@ -51,7 +51,7 @@ def timeline(report: Report) -> Timeline | None:
     kept = [(name, marks) for name, marks in found if marks]
     lanes = tuple(lane(name, n, along, marks) for n, (name, marks) in enumerate(kept))
     shown = tuple(one for one in lanes if one.marks)
-    told = ", ".join(f"{one.name} {len(one.marks)}" for one in shown)
+    told = ", ".join(f"{one.name} {one.total:,}" for one in shown)
     return Timeline(along, lanes, commits(report.facts, along), TOP + LANE * len(lanes) + 22, told)
 
 

@@ -20,8 +20,15 @@ SENTENCES = {
         "Commits with a fix in their subject: {history.fixes}; with a revert: {history.reverts}. Bursts of"
         " commits: {history.bursts}.",
     ),
-    "structure": (),
-    "documents": (),
+    "structure": (
+        "{structure.files} files with {structure.lines} lines: {structure.code} of code, {structure.comment} of"
+        " comment, {structure.blank} blank, in {structure.languages} languages.",
+        "{structure.functions} functions; the longest has {structure.longest_function} lines, and the most"
+        " complex a complexity of {structure.most_complex}.",
+        "{structure.modules} modules with {structure.dependencies} imports of one another, and"
+        " {structure.cycles} cycles.",
+    ),
+    "documents": ("Lines of documents for each line of code: {documents.lines_per_line_of_code}.",),
     "requirements": (
         "{requirements.ids} ids of requirements. Code cites {requirements.in_code} of them, tests"
         " {requirements.in_tests}, documents {requirements.in_documents}; neither code nor tests cite"
@@ -29,20 +36,40 @@ SENTENCES = {
         "Cited, and defined nowhere: {requirements.unknown} ids. Removed from code and tests, and in none of"
         " them now: {requirements.lost} ids, of which {requirements.lost_still_required} are still required.",
     ),
-    "tests": (),
-    "claims": (),
+    "tests": (
+        "{tests.tests} tests in {tests.files} files. By their text, {tests.cannot_fail} cannot fail"
+        " ({tests.share_cannot_fail}); {tests.gone} are of what is gone, and {tests.ignored} are ignored:"
+        " together {tests.no_evidence} ({tests.share_no_evidence}) show nothing.",
+        "Those that cannot fail: empty {tests.empty}, stubs {tests.stubs}, no check {tests.no_check}, checks of"
+        " a constant {tests.constant}, of their own values {tests.own_values}, swallowed {tests.swallowed}.",
+    ),
+    "claims": (
+        "{claims.made} claims of success: {claims.in_documents} in documents, {claims.in_comments} in comments,"
+        " {claims.in_messages} in messages of commits. Followed by a fix: {claims.followed_by_fixes};"
+        " withdrawn: {claims.withdrawn}.",
+        "Root causes that were announced: {claims.root_causes}, of which {claims.root_causes_withdrawn} were"
+        " withdrawn. Claims that all tests pass: {claims.all_tests_pass}.",
+    ),
 }
 # The figures that people ask for first, in one sentence each.
 HEADLINES = (
     "{history.commits} commits by {history.authors} authors in {history.days} days, from {history.first} to"
     " {history.last}.",
-    "Of {requirements.ids} ids of requirements, neither code nor tests cite {requirements.uncited}.",
+    "{structure.code} lines of code, and {documents.lines_per_line_of_code} lines of documents for each.",
+    "Of {tests.tests} tests, {tests.cannot_fail} cannot fail; with those that are ignored or test what is gone,"
+    " {tests.share_no_evidence} show nothing.",
+    "Of {claims.made} claims of success, {claims.followed_by_fixes} were followed by a fix; of"
+    " {claims.root_causes} root causes that were announced, {claims.root_causes_withdrawn} were withdrawn.",
+    "Of {requirements.ids} ids of requirements, {requirements.uncited} are cited by neither code nor tests.",
 )
 # The figures at the top of the page: name, and the words above it.
 NUMBERS = (
     ("history.commits", "commits"),
     ("history.days", "days"),
-    ("history.lines_now", "lines now"),
+    ("structure.code", "lines of code"),
+    ("tests.cannot_fail", "tests that cannot fail"),
+    ("claims.followed_by_fixes", "claims followed by a fix"),
+    ("claims.root_causes_withdrawn", "root causes withdrawn"),
     ("requirements.uncited", "requirements without code and test"),
 )
 

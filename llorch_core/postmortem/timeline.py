@@ -14,27 +14,30 @@ from llorch_core.postmortem.wording import count
 WIDE, LEFT, RIGHT = 720.0, 96.0, 22.0
 LANE, TOP = 26.0, 8.0  # height of a lane, and what is above the first
 HIGH = 120.0  # of the tallest column
+NEAR = 4.0  # what one column of a dense lane stands for
 MOST_TICKS, MOST_COLUMNS, MOST_BROAD = 9, 120, 34.0
 HOUR, DAY = 3600.0, 86400.0
 
 
 @dataclass(frozen=True)
 class Mark:
-    """Something that happened. `kind` is a class of the stylesheet."""
+    """Something that happened. `kind` is a class of the stylesheet; `high` is 1 where a lane is full."""
 
     x: float
     kind: str
     title: str
+    high: float = 1.0
 
 
 @dataclass(frozen=True)
 class Lane:
-    """Marks of one kind, in order of time. `dense` ones are drawn as ticks."""
+    """Marks in order of time. Those of a `dense` lane are drawn as columns, each for all that is near."""
 
     name: str
     y: float
     marks: tuple[Mark, ...]
     dense: bool
+    total: int
 
 
 @dataclass(frozen=True)
@@ -138,12 +141,30 @@ def lane(name: str, number: int, along: Axis, what: Iterable[tuple[Value, str, s
     marks = tuple(
         Mark(along.at(second), kind, title) for second, kind, title in sorted(found) if along.holds(second)
     )
-    return Lane(name, TOP + LANE * number, marks, crowded(marks))
+    dense = crowded(marks)
+    return Lane(name, TOP + LANE * number, tuple(together(marks)) if dense else marks, dense, len(marks))
 
 
 def crowded(marks: Sequence[Mark]) -> bool:
     """Return whether marks would hide one another as dots."""
     return sum(b.x - a.x < 5 for a, b in pairwise(marks)) > 6
+
+
+def together(marks: Sequence[Mark]) -> list[Mark]:
+    """Return one mark for those of one kind that stand within NEAR, the higher the more they are."""
+    found: dict[tuple[int, str], list[Mark]] = {}
+    for one in marks:
+        found.setdefault((int(one.x / NEAR), one.kind), []).append(one)
+    most = max(map(len, found.values()))
+    return [
+        Mark(
+            round((at + 0.5) * NEAR, 2),
+            kind,
+            some[0].title if len(some) == 1 else f"{len(some):,}, the first: {some[0].title}",
+            round(max(len(some) / most, 0.1), 2),
+        )
+        for (at, kind), some in found.items()
+    ]
 
 
 @dataclass(frozen=True)

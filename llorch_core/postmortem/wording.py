@@ -10,6 +10,7 @@ from llorch_core.postmortem.facts import Figure, Value
 HASH = re.compile(r"[0-9a-f]{40,64}")
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d\S*)?")
 NOT_MEASURED = "not measured"
+PERCENT = frozenset({"percent", "per cent", "%"})  # units
 SECTIONS = {
     "history": "History",
     "structure": "Structure",
@@ -69,7 +70,7 @@ def figure(one: Figure | None) -> str:
     """Return the value of a figure, with a sign of percent where that is its unit."""
     if one is None:
         return NOT_MEASURED
-    return f"{value(one.value)} %" if one.unit in ("percent", "%") else value(one.value)
+    return f"{value(one.value)} %" if one.unit in PERCENT else value(one.value)
 
 
 def count(n: int, one: str, many: str = "") -> str:
