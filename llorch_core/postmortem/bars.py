@@ -103,7 +103,7 @@ def tests(facts: Facts) -> Bars | None:
 
 
 def claims(facts: Facts) -> Bars | None:
-    """Return the claims by their word: those that were withdrawn, those that a fix followed, and the others."""
+    """Return the claims by their word: withdrawn, followed by a fix, or neither."""
     table = facts.tables.get("claims.words")
     if not table or not table.rows:
         return None

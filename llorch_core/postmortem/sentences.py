@@ -21,8 +21,8 @@ SENTENCES = {
         " commits: {history.bursts}.",
     ),
     "structure": (
-        "{structure.files} files with {structure.lines} lines: {structure.code} of code, {structure.comment} of"
-        " comment, {structure.blank} blank, in {structure.languages} languages.",
+        "{structure.files} files with {structure.lines} lines: {structure.code} of code, {structure.comment}"
+        " of comment, {structure.blank} blank, in {structure.languages} languages.",
         "{structure.functions} functions; the longest has {structure.longest_function} lines, and the most"
         " complex a complexity of {structure.most_complex}.",
         "{structure.modules} modules with {structure.dependencies} imports of one another, and"
@@ -38,14 +38,14 @@ SENTENCES = {
     ),
     "tests": (
         "{tests.tests} tests in {tests.files} files. By their text, {tests.cannot_fail} cannot fail"
-        " ({tests.share_cannot_fail}); {tests.gone} are of what is gone, and {tests.ignored} are ignored:"
+        " ({tests.share_cannot_fail}); {tests.gone} are of what is gone, {tests.ignored} are ignored;"
         " together {tests.no_evidence} ({tests.share_no_evidence}) show nothing.",
-        "Those that cannot fail: empty {tests.empty}, stubs {tests.stubs}, no check {tests.no_check}, checks of"
-        " a constant {tests.constant}, of their own values {tests.own_values}, swallowed {tests.swallowed}.",
+        "Those that cannot fail: empty {tests.empty}, stubs {tests.stubs}, no check {tests.no_check}, checks"
+        " of a constant {tests.constant}, of their own values {tests.own_values}, swallowed {tests.swallowed}.",
     ),
     "claims": (
-        "{claims.made} claims of success: {claims.in_documents} in documents, {claims.in_comments} in comments,"
-        " {claims.in_messages} in messages of commits. Followed by a fix: {claims.followed_by_fixes};"
+        "{claims.made} claims of success: {claims.in_documents} in documents, {claims.in_comments} in"
+        " comments, {claims.in_messages} in messages of commits. Followed by a fix: {claims.followed_by_fixes};"
         " withdrawn: {claims.withdrawn}.",
         "Root causes that were announced: {claims.root_causes}, of which {claims.root_causes_withdrawn} were"
         " withdrawn. Claims that all tests pass: {claims.all_tests_pass}.",
@@ -56,8 +56,8 @@ HEADLINES = (
     "{history.commits} commits by {history.authors} authors in {history.days} days, from {history.first} to"
     " {history.last}.",
     "{structure.code} lines of code, and {documents.lines_per_line_of_code} lines of documents for each.",
-    "Of {tests.tests} tests, {tests.cannot_fail} cannot fail; with those that are ignored or test what is gone,"
-    " {tests.share_no_evidence} show nothing.",
+    "Of {tests.tests} tests, {tests.cannot_fail} cannot fail; with those that are ignored or test what is"
+    " gone, {tests.share_no_evidence} show nothing.",
     "Of {claims.made} claims of success, {claims.followed_by_fixes} were followed by a fix; of"
     " {claims.root_causes} root causes that were announced, {claims.root_causes_withdrawn} were withdrawn.",
     "Of {requirements.ids} ids of requirements, {requirements.uncited} are cited by neither code nor tests.",
