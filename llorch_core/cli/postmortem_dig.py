@@ -24,6 +24,7 @@ COLOURS = {"k-code": "blue", "k-comment": "magenta", "k-blank": "bright_black", 
     "k-bad": "red",
     "k-unsure": "yellow",
     "k-plain": "blue",
+    "k-other": "white",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -87,18 +88,19 @@ def languages(facts: Facts) -> Bars | None:
 
 
 def tests(facts: Facts) -> Bars | None:
-    """Return the tests of each framework and kind: those that can fail, and those that cannot."""
+    """Return the tests of each framework and kind: can fail, test what is gone, or cannot fail."""
     table = facts.tables.get("tests.kinds")
     if not table or not table.rows:
         return None
     why = ("ignored", "empty", "stub", "no_check", "gone")
     lines = []
     for row in sorted(table.dicts(), key=lambda row: -(row["tests"] or 0)):  # type: ignore[operator]
-        every, cannot = number(row, "tests", "cannot_fail")
+        every, cannot, gone = number(row, "tests", "cannot_fail", "gone")
+        lost = min(gone, every - cannot)  # one may be both
         name = ", ".join(str(row[c]) for c in ("framework", "kind") if row.get(c))
-        lines.append((name, (every - cannot, cannot), (every, cannot, *number(row, *why))))
-    keys = (("k-good", "can fail"), ("k-bad", "cannot fail"))
-    columns = ("tests", "cannot fail", "ignored", "empty", "stub", "no check", "module gone")
+        lines.append((name, (every - cannot - lost, lost, cannot), (every, cannot, *number(row, *why))))
+    keys = (("k-good", "can fail"), ("k-unsure", "tests what is gone"), ("k-bad", "cannot fail"))
+    columns = ("tests", "cannot fail", "ignored", "empty", "stub", "no check", "of what is gone")
     return bars("framework and kind", columns, keys, lines)
 
 
@@ -107,11 +109,19 @@ def claims(facts: Facts) -> Bars | None:
     table = facts.tables.get("claims.words")
     if not table or not table.rows:
         return None
+    fixed = only_fixed(facts)
     lines = []
     for row in sorted(table.dicts(), key=lambda row: -(row["made"] or 0)):  # type: ignore[operator]
         made, withdrawn, corrected = number(row, "made", "withdrawn", "corrected_later")
-        only = max(min(corrected, made - withdrawn), 0)  # a claim may be both
+        only = min(fixed[str(row["word"])], made - withdrawn)
         widths = (made - withdrawn - only, only, withdrawn)
         lines.append((str(row["word"]), widths, (made, corrected, withdrawn)))
-    keys = (("k-plain", "nothing said against it"), ("k-unsure", "followed by a fix"), ("k-bad", "withdrawn"))
+    keys = (("k-plain", "neither"), ("k-unsure", "followed by a fix"), ("k-bad", "withdrawn"))
     return bars("what was claimed", ("made", "followed by a fix", "withdrawn"), keys, lines)
+
+
+def only_fixed(facts: Facts) -> Counter[str]:
+    """Return how many claims of each word a fix followed, and nobody withdrew."""
+    table = facts.tables.get("claims.made")
+    rows = table.dicts() if table else []
+    return Counter(str(row["word"]) for row in rows if row["followed"] and not row["withdrawn"])

@@ -60,7 +60,7 @@ def grid(columns: Sequence[str], right: Iterable[bool], rows: Iterable[Sequence[
 
 
 def shown_table(shown: Shown) -> list[str]:
-    """Return a measured table with its title, definition and command."""
+    """Return a measured table with its title and definition."""
     table = shown.table
     lines = ["", f"### {shown.title}", "", escape(table.definition), ""]
     if not shown.rows:
@@ -71,17 +71,20 @@ def shown_table(shown: Shown) -> list[str]:
         lines += grid(names, [numeric(table, c) for c in table.columns], rows)
     if shown.left_out:
         lines += ["", f"and {shown.left_out:,} more rows in facts.json."]
-    return [*lines, "", *fence(table.command)]
+    return lines
 
 
-def measured(figures: Sequence[tuple[str, Figure]]) -> list[str]:
-    """Return what figures count, and the commands that print them."""
+def measured(figures: Sequence[tuple[str, Figure]], tables: Sequence[Shown] = ()) -> list[str]:
+    """Return what figures count, and the commands that print them and what tables are made of."""
     rows = [
         [code(name), escape(figure(one)), escape(one.unit), escape(one.definition)] for name, one in figures
     ]
-    commands = "\n\n".join(f"# {name}\n{one.command}" for name, one in figures)
+    named = [(name, one.command) for name, one in figures]
+    named += [(f"table {shown.name}", shown.table.command) for shown in tables]
+    columns = ["figure", "value", "unit", "what counts"]
     return [
-        *grid(["figure", "value", "unit", "what counts"], [False, True, False, False], rows),
-        *("", "Each command prints the value; it is for bash at the top of the repository.", ""),
-        *fence(commands),
+        *(grid(columns, [False, True, False, False], rows) if rows else []),
+        *("", "<details><summary>The commands, for bash at the top of the repository</summary>", ""),
+        *fence("\n\n".join(f"# {name}\n{command}" for name, command in named)),
+        *("", "</details>"),
     ]

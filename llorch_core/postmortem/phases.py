@@ -103,10 +103,8 @@ def measured_section(section: Section, report: Report) -> list[str]:
         lines += shown_table(shown)
     if section.missing:
         lines += ["", f"Not measured: {words(section.missing)}."]
-    if section.figures:
-        lines += ["", f"### How the figures of {section.title.lower()} were measured", ""]
-        lines += measured(section.figures)
-    return lines
+    lines += ["", f"### How this was measured: {section.title.lower()}", ""]
+    return lines + measured(section.figures, section.tables)
 
 
 def words(names: Sequence[str]) -> str:

@@ -40,13 +40,14 @@ SENTENCES = {
         "{tests.tests} tests in {tests.files} files. By their text, {tests.cannot_fail} cannot fail"
         " ({tests.share_cannot_fail}); {tests.gone} are of what is gone, {tests.ignored} are ignored;"
         " together {tests.no_evidence} ({tests.share_no_evidence}) show nothing.",
-        "Those that cannot fail: empty {tests.empty}, stubs {tests.stubs}, no check {tests.no_check}, checks"
-        " of a constant {tests.constant}, of their own values {tests.own_values}, swallowed {tests.swallowed}.",
+        "By what they are: empty {tests.empty}, stubs {tests.stubs}, no check {tests.no_check}, checks"
+        " of a constant {tests.constant}, of their own values {tests.own_values}, swallowed"
+        " {tests.swallowed}.",
     ),
     "claims": (
         "{claims.made} claims of success: {claims.in_documents} in documents, {claims.in_comments} in"
-        " comments, {claims.in_messages} in messages of commits. Followed by a fix: {claims.followed_by_fixes};"
-        " withdrawn: {claims.withdrawn}.",
+        " comments, {claims.in_messages} in messages of commits. Followed by a fix:"
+        " {claims.followed_by_fixes}; withdrawn: {claims.withdrawn}.",
         "Root causes that were announced: {claims.root_causes}, of which {claims.root_causes_withdrawn} were"
         " withdrawn. Claims that all tests pass: {claims.all_tests_pass}.",
     ),
@@ -68,7 +69,6 @@ NUMBERS = (
     ("history.days", "days"),
     ("structure.code", "lines of code"),
     ("tests.cannot_fail", "tests that cannot fail"),
-    ("claims.followed_by_fixes", "claims followed by a fix"),
     ("claims.root_causes_withdrawn", "root causes withdrawn"),
     ("requirements.uncited", "requirements without code and test"),
 )

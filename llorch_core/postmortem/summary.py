@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llorch_core.postmortem.judgement import Assumption, Bug, Cause, Chain, Entry, Guardrail, RuledOut
+from llorch_core.postmortem.judgement import KINDS, Assumption, Bug, Cause, Chain, Entry, Guardrail, RuledOut
 from llorch_core.postmortem.markdown import code, escape
 from llorch_core.postmortem.phases import Text, document, listed
 from llorch_core.postmortem.report import NO_EVIDENCE, Report, tally
 from llorch_core.postmortem.sections import sections
 from llorch_core.postmortem.sentences import HEADLINES, said
-from llorch_core.postmortem.wording import SECTIONS, count, cut
+from llorch_core.postmortem.wording import count, cut
 
 # Two pages hold about 900 words: what is listed, and how long a sentence may be.
 MOST_CAUSES, MOST_BUGS, MOST_GUARDS = 5, 6, 6
@@ -82,6 +82,8 @@ def changes(report: Report, text: Text) -> list[str]:
 def not_known(report: Report) -> list[str]:
     """Return what was not measured, not judged, or not shown."""
     told = [f"Not measured: {', '.join(missing)}." for missing in [unmeasured(report)] if missing]
+    if empty := [name for name, kind in KINDS.items() if not report.judgement.of(kind)]:
+        told.append(f"Not judged: {', '.join(empty)}.".replace("_", " "))
     without = [entry for entry in report.judgement if report.doubts(entry) == NO_EVIDENCE and has(entry)]
     if without:
         told.append(f"Without evidence: {count(len(without), 'finding')}.")
@@ -102,8 +104,9 @@ def not_known(report: Report) -> list[str]:
 
 
 def unmeasured(report: Report) -> list[str]:
-    """Return the sections of which nothing was measured."""
-    return [s.title.lower() for s in sections(report.facts) if s.name in SECTIONS and not s.measured]
+    """Return the sections of which nothing was measured, and the tables that others lack."""
+    found = [section for section in sections(report.facts) if section.missing]
+    return [f"{s.title.lower()} ({', '.join(s.missing)})" if s.measured else s.title.lower() for s in found]
 
 
 def has(entry: Entry) -> bool:
