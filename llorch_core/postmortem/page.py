@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from llorch_core.postmortem import bars, pictures, scatter, timeline
@@ -28,7 +29,7 @@ from llorch_core.postmortem.phases import OF_A_BUG, OF_A_DECISION, OF_AN_ASSUMPT
 from llorch_core.postmortem.report import Report, place, tally
 from llorch_core.postmortem.sections import sections
 from llorch_core.postmortem.sentences import HEADLINES, NUMBERS, said, sentences
-from llorch_core.postmortem.wording import PERCENT, count, figure, moment, value
+from llorch_core.postmortem.wording import PERCENT, count, figure, moment
 
 HERE = Path(__file__).parent
 STYLES = (HERE.parent / "looks.css", HERE / "templates" / "page.css")
@@ -37,18 +38,10 @@ MOST_ROWS = 12
 
 def page(report: Report) -> str:
     """Return the report as HTML. Whatever comes from the repository or the judgement is escaped."""
-    environment = Environment(
-        loader=PackageLoader("llorch_core.postmortem", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"value": value, "figure": figure, "moment": moment, "thousands": thousands}
     style = Markup("".join(file.read_text(encoding="utf-8") for file in STYLES))
     judgement = report.judgement
     measured = sections(report.facts, MOST_ROWS)
-    text = environment.get_template("page.html.j2").render(
+    text = template().render(
         r=report,
         style=style,
         policy=f"default-src 'none'; style-src '{digest(style)}'; base-uri 'none'; form-action 'none'",
@@ -91,6 +84,20 @@ def page(report: Report) -> str:
         numeric=numeric,
     )
     return text.strip() + "\n"
+
+
+@cache
+def template() -> Template:
+    """Return the template of the page."""
+    environment = Environment(
+        loader=PackageLoader("llorch_core.postmortem", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"figure": figure, "moment": moment, "thousands": thousands}
+    return environment.get_template("page.html.j2")
 
 
 def filled(text: str, report: Report) -> Markup:

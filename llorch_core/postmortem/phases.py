@@ -91,11 +91,7 @@ def measured_section(section: Section, report: Report) -> list[str]:
     """Return one section of the facts."""
     lines = ["", f"## {section.title}"]
     if not section.measured:
-        return [
-            *lines,
-            "",
-            f"Nothing of this was measured: no figure, and no table ({words(section.missing)}).",
-        ]
+        return [*lines, "", f"Nothing of this was measured. It would be: {words(section.missing)}."]
     text = Text(report.facts)
     said = sentences(section.name, report.facts)
     lines += ["", *(f"- {text(one)}" for one in said)] if said else []
@@ -255,7 +251,7 @@ def listed(found: Sequence[Entry], what: str, file: str, verdicts: Iterable[str]
         return ["", f"{NOT_JUDGED} The case holds no {what} ({code(file)})."]
     told = tally(verdicts)
     many = {"entry": "entries", "finding about the process": "findings about the process"}.get(what, "")
-    return ["", f"{count(len(found), what, many)}{f': {told}' if told else ''}."]
+    return ["", f"{count(len(found), what, many)}{f': {escape(told)}' if told else ''}."]
 
 
 def heading(entry: Entry, about: str = "") -> list[str]:

@@ -63,11 +63,11 @@ def bugs(report: Report, text: Text) -> list[str]:
     real = [bug for bug in found if bug.verdict in ("confirmed", "never found")]
     worst = sorted(real, key=lambda bug: order.get(bug.severity, 4))
     shown = [
-        f"- {text(cut(bug.title, SHORT))} ({bug.severity}, {bug.verdict}){doubt(bug, report)}"
+        f"- {text(cut(bug.title, SHORT))} ({escape(bug.severity)}, {escape(bug.verdict)}){doubt(bug, report)}"
         for bug in worst[:MOST_BUGS]
     ]
     wrong = tally(one.verdict for one in report.judgement.of(Assumption))
-    assumed = ["", f"What was taken for granted: {wrong}."] if wrong else []
+    assumed = ["", f"What was taken for granted: {escape(wrong)}."] if wrong else []
     return [*lines, *([""] if shown else []), *shown, *more(worst, MOST_BUGS, "PHASE_3_BUGS.md"), *assumed]
 
 
