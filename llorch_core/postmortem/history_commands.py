@@ -66,7 +66,9 @@ class Commands:
 
     def commits(self, layout: str, date: str = "") -> str:
         """Print something of each commit, merges left out, in a layout of git's log."""
-        git = f"TZ={self.zone} git -c mailmap.blob={self.commit}:.mailmap log"
+        git = f"TZ={self.zone} git log" if date else "git log"
+        if "%aN" in layout:  # inside the folder of git: a .mailmap of the work tree must not count
+            git = f'git -C "$(git rev-parse --git-dir)" -c mailmap.blob={self.commit}:.mailmap log'
         show = f"--format={quote(layout)}" + (f" --date=format-local:{quote(date)}" if date else "")
         if self.crossed:
             return f"{self.walk} | cut -f 1 | uniq | {git} --no-walk=unsorted --stdin {show}"

@@ -84,7 +84,8 @@ class Repository:
         if not top.is_dir():
             raise PostmortemError(f"{top} is not a folder (wanted a repository of git).\nName another.")
         try:
-            git(top, "rev-parse", "--git-dir")
+            # from there git reads the .mailmap of the commit only, and not the one of the work tree
+            self.inner = top / text(top, "rev-parse", "--git-dir")
         except PostmortemError as error:
             raise PostmortemError(
                 f"{top} is not a repository that git can read: {str(error).splitlines()[-1]}"
@@ -174,7 +175,7 @@ class Repository:
         layout = "--format=%x01" + "%x02".join(FIELDS) + "%x02"
         options = ["-z", "--raw", "--numstat", "-M", "-l0", "--no-abbrev", "--topo-order", "--full-history"]
         mailmap = ["-c", f"mailmap.blob={self.commit}:.mailmap"]
-        out = git(self.top, *mailmap, "log", *options, layout, self.commit)
+        out = git(self.inner, *mailmap, "log", *options, layout, self.commit)
         entries = re.split("\x01(?=[0-9a-f]{40,}\x02)", out.decode(errors="surrogateescape"))
         return [self.parsed(entry) for entry in entries[1:]]
 

@@ -1,26 +1,22 @@
-"""How much of what was written is still there: the lines of each file by the commit that git blames."""
+"""How much of what was written is still there: the lines of each period that no later commit changed."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta
 
+from llorch_core.postmortem.blame import blame
 from llorch_core.postmortem.facts import Facts
-from llorch_core.postmortem.git import git
 from llorch_core.postmortem.history_commands import Commands
 from llorch_core.postmortem.repository import Commit, Repository
 
-GROUP = re.compile(rb"^([0-9a-f]{40,64}) \d+ \d+ (\d+)$", re.MULTILINE)
 LONG, SHORT = timedelta(days=180), timedelta(days=28)
-AT_ONCE = 2  # processes of git
 
 
 def measure(repository: Repository, commits: Sequence[Commit], commands: Commands, facts: Facts) -> None:
     """Measure how many of the lines that each period added are still there."""
-    blamed = alive(repository)
+    blamed = blame(repository)
     lines = sum(blamed.values())
     added = sum(commit.added for commit in commits)
     count_lines = f"git grep -Ic '' {repository.commit}{commands.scope} |"
@@ -32,45 +28,25 @@ def measure(repository: Repository, commits: Sequence[Commit], commands: Command
         f"Lines of the tracked text files{commands.scope_of}; what git takes for binary has none.",
         count_lines,
     )
-    facts.figure(
-        "history.lines_now_percent",
-        float(f"{100 * lines / added:.1f}") if added else None,
-        "percent",
-        "history.lines_now for a hundred lines of history.added.",
-        f'awk "BEGIN {{printf \\"%.1f\\\\n\\", 100 * $({count_lines}) / $({commands.lines(1)})}}"',
-    )
+    if added:
+        facts.figure(
+            "history.lines_now_percent",
+            float(f"{100 * lines / added:.1f}"),
+            "percent",
+            "history.lines_now for a hundred lines of history.added.",
+            f'awk "BEGIN {{printf \\"%.1f\\\\n\\", 100 * $({count_lines}) / $({commands.lines(1)})}}"',
+        )
     unit, period = periods(commits)
     facts.table(
         "history.survival",
         ("period", "added", "alive", "share"),
         rows(repository, commits, blamed, period),
         f"Lines that the commits of each {unit} (in {commands.zone}, by the dates of the authors) added,"
-        " merges left out, and the lines of the tracked text files that git blame says were last changed in"
-        " it.",
-        f"git grep -Il '' {repository.commit}{commands.scope} | cut -d : -f 2- | tr '\\n' '\\0' |"
+        " merges left out, and how many lines of the tracked text files were last changed in it, as git blame"
+        " finds them; where that and git log -M tell of two former names of a file, the latter's counts.",
+        f"git grep -zIl '' {repository.commit}{commands.scope} | cut -z -d : -f 2- |"
         f" TZ={commands.zone} xargs -0 -n 1 git blame --date=format-local:%Y-%m-%d {repository.commit} --",
     )
-
-
-def alive(repository: Repository) -> Mapping[str, int]:
-    """Return how many lines of the tracked text files each commit is blamed for, by its hash."""
-    scope = ["--", f":(literal){repository.path}"] if repository.path else []
-    listed = git(repository.top, "grep", "-zIl", "", repository.commit, *scope)
-    names = [name.split(":", 1)[1] for name in listed.decode(errors="surrogateescape").split("\0")[:-1]]
-    counted: Counter[str] = Counter()
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        for found in pool.map(lambda name: blame(repository, name), names):
-            counted.update(found)
-    return counted
-
-
-def blame(repository: Repository, name: str) -> Counter[str]:
-    """Return how many lines of a file each commit is blamed for."""
-    out = git(repository.top, "blame", "--incremental", repository.commit, "--", name)
-    counted: Counter[str] = Counter()
-    for sha, lines in GROUP.findall(out):
-        counted[sha.decode()] += int(lines)
-    return counted
 
 
 def periods(commits: Sequence[Commit]) -> tuple[str, Callable[[datetime], str]]:
