@@ -10,13 +10,13 @@ from llorch_core.postmortem.repository import Repository
 
 def tracked(repository: Repository) -> str:
     """Return the command that prints the name of every tracked file, one a line; links are none."""
-    listed = f"git ls-tree -r -z --full-tree {repository.commit}{below(repository)}"
-    return f"{listed} | tr '\\0' '\\n' | grep -a '^100' | cut -f 2-"
+    return f"{sized(repository)} | cut -f 2-"
 
 
 def sized(repository: Repository) -> str:
-    """Return the command that prints mode, type, blob, size and name of everything that is tracked."""
-    return f"git ls-tree -r -l --full-tree {repository.commit}{below(repository)}"
+    """Return the command that prints mode, type, blob, size, a tab and the name of every tracked file."""
+    listed = f"git ls-tree -r -l -z --full-tree {repository.commit}{below(repository)}"
+    return f"{listed} | tr '\\0' '\\n' | grep -a '^100'"
 
 
 def counted(repository: Repository) -> str:

@@ -41,6 +41,9 @@ LANGUAGES = {
     "tsx": "TypeScript",
 }
 
+# pygments takes a go.mod for Modula-2
+NAMES = LANGUAGES | {"mod": "Go modules"}
+
 MODULES = rf"\.({'|'.join(LANGUAGES)})"  # in lower case, as compilers want them
 
 
@@ -50,6 +53,11 @@ def is_document(path: str) -> bool:
         re.search(f"{DOCUMENTS}$", path, re.IGNORECASE)
         and not re.search(f"{NO_DOCUMENTS}$", path, re.IGNORECASE)
     )
+
+
+def is_text(path: str) -> bool:
+    """Return whether a file ends as documents do, also where it is none: what pygount takes for no code."""
+    return bool(re.search(f"{DOCUMENTS}$", path, re.IGNORECASE))
 
 
 def is_module(path: str) -> bool:

@@ -11,7 +11,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from llorch_core.postmortem.kinds import KINDS, LANGUAGES, is_document, suffix
+from llorch_core.postmortem.kinds import KINDS, LANGUAGES, NAMES, is_text, suffix
 from llorch_core.postmortem.repository import Repository
 
 # lizard reads these; CUDA only under a name of C++
@@ -65,7 +65,7 @@ def sources(repository: Repository) -> Iterator[Source]:
 
 def measured(path: str, content: bytes, folder: Path) -> Source:
     """Measure one file: both tools read files, so it lies in the folder for as long."""
-    if is_document(path):
+    if is_text(path):
         language = "binary" if b"\0" in content[:8000] else KINDS[suffix(path).lower()]
         return Source(path, language if content else "empty", 0, 0, 0, ())
     place = folder / path.rsplit("/", 1)[-1]
@@ -100,8 +100,8 @@ def language_of(path: str, found: Any) -> str:
     """Return the language of a file: by its suffix where we know it, since pygount guesses at headers."""
     if found.state.name in NO_CODE:
         return NO_CODE[found.state.name]
-    if suffix(path) in LANGUAGES:
-        return LANGUAGES[suffix(path)]
+    if suffix(path) in NAMES:
+        return NAMES[suffix(path)]
     if found.state.name == "unknown":
         return f"unknown (.{suffix(path)})" if suffix(path) else "unknown"
     return str(found.language)

@@ -10,19 +10,19 @@ from llorch_core.postmortem.case import Settings
 from llorch_core.postmortem.commands import added, counted, documents_of, sized, tracked, within_a_copy
 from llorch_core.postmortem.facts import Facts
 from llorch_core.postmortem.git import git
-from llorch_core.postmortem.kinds import LANGUAGES, is_document
+from llorch_core.postmortem.kinds import DOCUMENTS, NAMES, is_document
 from llorch_core.postmortem.repository import Repository
 from llorch_core.postmortem.sources import Source, sources
 
 FOLDERS_DEEP = 3
 TEXT = "what git takes for text (no NUL byte among the first 8,000, and not marked otherwise)"
 LINES = f"newline characters of {TEXT}, and one for an unfinished last line"
-# pygount would take a string in a block of Markdown for code
-WITHOUT_DOCUMENTS = f"{documents_of('find . -type f')} | tr '\\n' '\\0' | xargs -0 rm -f"
+# pygount would take a string in a block of Markdown for code, and all of a CMakeLists.txt for comment
+WITHOUT_DOCUMENTS = f"find . -type f | grep -aiE '{DOCUMENTS}$' | tr '\\n' '\\0' | xargs -0 rm -f"
 PYGOUNT = "pygount -d -m -F .git -N ''"
 BY_PYGOUNT = (
-    "as pygount tells them in tracked files that are no documents, and neither binary, generated nor of a"
-    " language that it does not know; data and settings count where it knows their language"
+    "as pygount tells them in tracked files that do not end as documents do (.md, .rst, .txt and the"
+    " like), and are neither binary, generated nor of a language that it does not know; data and settings count where it knows their language"
 )
 
 
@@ -75,7 +75,7 @@ def files(repository: Repository, lines: dict[str, int], facts: Facts) -> None:
         sum(file.size > 0 and not lines[file.path] for file in repository.files),
         "files",
         f"Tracked files that are not empty, and not {TEXT}.",
-        f"echo $(($({sized(repository)} | awk '$1 ~ /^100/ && $4 > 0 {{n++}} END {{print n + 0}}')"
+        f"echo $(($({sized(repository)} | awk '$4 > 0 {{n++}} END {{print n + 0}}')"
         f" - $({counted(repository)} | awk 'END {{print NR}}')))",
     )
 
@@ -97,13 +97,12 @@ def code(repository: Repository, found: Sequence[Source], facts: Facts) -> None:
             within_a_copy(repository, counting),
         )
     names = '$1 > 0 {n = $4; sub(/.*\\./, "", n); print n in by ? by[n] : $2}'
-    known = "".join(f'by["{end}"] = "{name}"; ' for end, name in LANGUAGES.items())
+    known = "".join(f'by["{end}"] = "{name}"; ' for end, name in NAMES.items())
     facts.figure(
         "structure.languages",
         len({s.language for s in found if s.code}),
         "languages",
-        "Languages with at least one line of code; that of a file is told by its suffix where that is of a"
-        " language whose imports are read (a header is C/C++), and else by pygount.",
+        "Languages with at least one line of code; a header is C/C++ header, whatever pygount takes it for.",
         within_a_copy(
             repository,
             f"{WITHOUT_DOCUMENTS}; {PYGOUNT} -f sloccount . | awk -F '\\t' 'BEGIN {{{known}}} {names}'"
@@ -138,7 +137,7 @@ def languages(repository: Repository, found: Sequence[Source], lines: dict[str, 
     of: dict[str, list[Source]] = defaultdict(list)
     for source in found:
         of[source.language].append(source)
-    rows: list[tuple[str, int, int, int, int, int]] = [
+    rows = [
         (
             language,
             len(all_of),
@@ -149,10 +148,11 @@ def languages(repository: Repository, found: Sequence[Source], lines: dict[str, 
         )
         for language, all_of in of.items()
     ]
+    rows.sort(key=lambda row: (-row[3], -row[2], row[0]))
     facts.table(
         "structure.languages",
         ("language", "files", "lines", "code", "comment", "blank"),
-        sorted(rows, key=lambda row: (-row[3], -row[2], row[0])),
+        rows,
         f"Tracked files by language, with their lines ({LINES}), and their lines of code and comment and the"
         f" blank ones, {BY_PYGOUNT}.",
         within_a_copy(repository, f"{WITHOUT_DOCUMENTS}; {PYGOUNT} -f summary ."),
