@@ -57,7 +57,7 @@ def judge(body: Body) -> tuple[str, str]:
         return "swallowed", swallowed
     if body.real or throws(body):
         return with_checks(body)
-    if body.runs or touches(body):
+    if body.runs or body.names_a_type:  # that they are there is checked by the compiler
         dropped = drops(body)
         constant = f"; {shown_call(body, body.checks[0])}" if body.checks else ""
         return ("dropped error", dropped) if dropped else ("only runs", shown_runs(body) + constant)
@@ -81,11 +81,6 @@ def may_check(body: Body) -> bool:
     """Return whether text that the grammar did not understand may hold a check."""
     named = (t.text for t in body.code if t.kind == WORD or len(t.text) > 40)
     return not body.checks and any(re.search(body.words.checks, text) for text in named)
-
-
-def touches(body: Body) -> bool:
-    """Return whether a test in C++ makes something of the product by declaring it."""
-    return body.source.language == "C++" and body.names_a_type
 
 
 def with_checks(body: Body) -> tuple[str, str]:

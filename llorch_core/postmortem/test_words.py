@@ -95,7 +95,7 @@ WORDS: Mapping[str, Words] = {
         prints=r"(e?print(ln)?|dbg|write(ln)?)|((log|tracing)\.)?(trace|debug|info|warn|error)|flush|init_test\w*",
         harmless=r"(Vec|String|HashMap|HashSet|BTreeMap|BTreeSet|VecDeque|Arc|Rc|Box|Mutex|RefCell|Path|PathBuf"
         r"|Instant|Duration|Utc|Default|Cell|Cow|u\d+|i\d+|usize|f\d+|(std\.)?env|mem|thread)\.\w+|Some|Ok|Err|vec"
-        r"|format|drop|size_of|size_of_val|env|line|file|stringify|concat|cfg|matches|type_name|any\.type_name|ptr\.read"
+        r"|format|drop|size_of|size_of_val|env|line|file|stringify|concat|cfg|matches|ptr\.read"
         r"|\w+\.(to_string|to_owned|to_vec|into|clone|len|is_empty|iter|into_iter|iter_mut|collect|map|filter|sum"
         r"|rev|enumerate|zip|push|push_str|insert|as_str|as_ref|as_bytes|as_ptr|as_slice|join|contains"
         r"|starts_with|ends_with|repeat|elapsed|as_secs\w*|as_millis|sleep|unwrap_or\w*|ok|minute|min|max|abs|powi"
