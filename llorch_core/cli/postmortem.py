@@ -170,6 +170,32 @@ def check(folder: Path | None, elsewhere: Path | None, run: bool, allow_unopened
     return checked.exit_code(allow_unopened)
 
 
+@command.command(epilog="Example: llorch postmortem draft --case postmortem")
+@case_option
+@repository_option
+@click.option("--most", default=50, show_default=True, help="Fixes, and claims of one author, at most.")
+def draft(folder: Path | None, elsewhere: Path | None, most: int) -> int:
+    """Write what the measured facts suggest for bugs.yaml and teams.yaml into the folder drafts of a case.
+
+    For each commit that says fix and each claim that was withdrawn: its first commit, who had touched the
+    files, the tests that there were and whether they could fail. Nothing that a person wrote is written over.
+    """
+    from llorch_core.cli.console import progress
+    from llorch_core.postmortem.draft_files import write_drafts
+    from llorch_core.postmortem.drafts import drafts
+    from llorch_core.postmortem.facts import read_facts
+    from llorch_core.postmortem.judgement import read_judgement
+
+    case = case_in(folder)
+    facts, judgement = read_facts(case.facts_file), read_judgement(case.folder)
+    with progress("drafting", most) as advance:
+        found = drafts(case.repository(elsewhere), facts, judgement, most, lambda: advance(1))
+    for file in write_drafts(case, found):
+        count = len(found[file.stem])
+        click.echo(f"{count:,} {'draft is' if count == 1 else 'drafts are'} in {file}.")
+    return 0
+
+
 def case_in(folder: Path | None) -> Case:
     """Return the case in a folder; by default that of this folder, else that of the folder postmortem."""
     from llorch_core.postmortem.case import SETTINGS_FILE, open_case

@@ -54,9 +54,17 @@ def print_checked(checked: Checked, case: Case, allow_unopened: bool) -> None:
         says = f"not opened {one.at.file}:{one.at.line}: {one.what}: {one.why}"
         out.print(Text(says, style="yellow"), soft_wrap=True)
     code = checked.exit_code(allow_unopened)
-    counts = f"{checked.entries:,} entries, {checked.opened:,} pieces of evidence opened"
-    counts += (
-        f", {len(checked.not_opened):,} not opened, {len(checked.problems):,} problems, exit code {code}"
-    )
+    counts = [
+        counted(checked.entries, "entry", "entries"),
+        counted(checked.opened, "look at evidence", "looks at evidence"),
+        f"{len(checked.not_opened):,} not opened",
+        counted(len(checked.problems), "problem", "problems"),
+        f"exit code {code}",
+    ]
     verdict = (f"{case.settings.title} {SAYS[code]}", f"bold {COLOURS[code]}")
-    out.print(Text.assemble(verdict, f": {counts}"), soft_wrap=True)
+    out.print(Text.assemble(verdict, f": {', '.join(counts)}"), soft_wrap=True)
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """Return a number of things in words."""
+    return f"{count:,} {one if count == 1 else many}"

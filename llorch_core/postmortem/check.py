@@ -44,21 +44,21 @@ def check_facts(checked: Checked, settings: Settings, sources: Sources) -> None:
     at = Place("facts.json", 1)
 
     def stale() -> Miss | None:
-        about = sources.measured().about
-        now = (sources.opened().commit, sources.opened().path, settings.zone)
-        then = (about.commit, about.path, about.zone)
+        about, repository = sources.measured().about, sources.opened()
+        ids = None if about.requirement_ids is None else settings.requirement_ids
+        now = (repository.commit, repository.path, settings.zone, ids)
+        then = (about.commit, about.path, about.zone, about.requirement_ids)
         if then == now:
             return None
-        says = "the facts were measured at another commit, or with another path or zone"
-        return Miss(says, said(now), said(then), "Run `llorch postmortem dig` again.")
+        says = "the facts were measured at another commit, or with other settings"
+        return Miss(says, said(*now), said(*then), "Run `llorch postmortem dig` again.")
 
     checked.look("stale", at, "whether the facts are about this commit", stale)
 
 
-def said(about: tuple[str, str, str]) -> str:
+def said(commit: str, path: str, zone: str, ids: tuple[str, ...] | None) -> str:
     """Return what facts are about in words."""
-    commit, path, zone = about
-    return f"{commit[:12]}, path {path or '(all)'}, zone {zone}"
+    return f"{commit[:12]}, path {path or '(all)'}, zone {zone}" + (f", ids {' '.join(ids)}" if ids else "")
 
 
 def check_evidence(checked: Checked, judgement: Judgement, sources: Sources) -> None:

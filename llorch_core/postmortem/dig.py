@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +25,7 @@ JOINS: tuple[str, ...] = ("hot_spots",)
 def dig(repository: Repository, settings: Settings, done: Callable[[str], None] = lambda _: None) -> Facts:
     """Measure every section in processes of their own, and return the facts; `done` hears of each section."""
     facts = nothing_yet(repository)
+    facts.about = replace(facts.about, requirement_ids=settings.requirement_ids)
     with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
         where = (repository.top, repository.commit, repository.path, str(repository.zone))
         running = {pool.submit(section, name, where, settings): name for name in SECTIONS}

@@ -47,6 +47,7 @@ class About:
     path: str
     zone: str  # of every date and hour, a name of the IANA database
     measured: str  # ISO 8601, in that zone
+    requirement_ids: tuple[str, ...] | None = None  # the patterns of ids; None: nobody wrote them down
 
 
 @dataclass
@@ -94,6 +95,11 @@ class Facts:
         }
 
 
+def about_of(requirement_ids: Sequence[str] | None = None, **others: str) -> About:
+    """Return what facts are about, from JSON."""
+    return About(**others, requirement_ids=None if requirement_ids is None else tuple(requirement_ids))
+
+
 def read_facts(file: Path) -> Facts:
     """Read the facts of a case. Raises PostmortemError where there are none, or none that can be read."""
     try:
@@ -113,7 +119,7 @@ def read_facts(file: Path) -> Facts:
         )
     try:
         return Facts(
-            About(**data["about"]),
+            about_of(**data["about"]),
             {name: Figure(**one) for name, one in data["figures"].items()},
             {
                 name: Table(

@@ -16,6 +16,7 @@ Key = tuple[str | int, ...]
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # YAML reads a hash of digits as a number: what these hold is text, as it was written
 TEXTS = frozenset({"commit", "digest", "introduced", "fixed", "row", "text", "subject"})
+PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 DATE, NULL = "tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:null"
 MOST_PARTS, DEEPEST = 200_000, 20  # aliases of aliases are few lines and endless data
 
@@ -101,6 +102,8 @@ def built(node: yaml.Node, at: Key, file: Marked, above: frozenset[int]) -> Any:
     file.lines.setdefault(at, node.start_mark.line + 1)
     if len(file.lines) > MOST_PARTS or id(node) in above:
         raise file.error("it repeats itself by aliases without an end.", at)
+    if isinstance(node, yaml.CollectionNode) and node.tag not in PLAIN:
+        raise file.error(f"{node.tag} is not allowed (wanted lists, names and values).", at)
     above |= {id(node)}
     if isinstance(node, yaml.MappingNode):
         return mapping(node, at, file, above)

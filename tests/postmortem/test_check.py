@@ -308,6 +308,24 @@ def test_stale_facts_are_told(case):
     assert found[0].wanted.startswith("ec8384db06c7")
 
 
+@pytest.mark.parametrize(
+    ("about", "got"),
+    [
+        ({"path": "till"}, "path till, zone UTC"),
+        ({"zone": "Asia/Tokyo"}, "zone Asia/Tokyo"),
+        ({"requirement_ids": ["M0-W-[0-9]+"]}, "ids M0-W-[0-9]+"),
+    ],
+)
+def test_facts_of_other_settings_are_stale(case, about, got):
+    """Path, zone, and the patterns of ids where they were written down."""
+    facts = json.loads((case / "facts.json").read_text())
+    facts["about"] |= about
+    (case / "facts.json").write_text(json.dumps(facts))
+    found = checked(case).problems
+    assert [(p.kind, p.entry) for p in found] == [("stale", "")]
+    assert got in found[0].got
+
+
 def test_without_facts_what_rests_on_them_is_not_opened(case):
     """And the rest is."""
     (case / "facts.json").unlink()
