@@ -418,7 +418,7 @@ def test_names_of_a_stranger_are_text(made):
             assert not {"script", "img"} & {tag for tag, _ in page.elements}
             assert page.texts[None].count(HOSTILE) > 50
         else:
-            prose = re.sub(r"^(`{3,})sh\n.*?^\1$", "", text, flags=re.DOTALL | re.MULTILINE)
+            prose = re.sub(r"^ *(`{3,})sh\n.*?^ *\1$", "", text, flags=re.DOTALL | re.MULTILINE)
             prose = re.sub("`[^`\n]+`", "", prose)  # code shows what it is
             assert "<script" not in prose
             assert "<img" not in prose
