@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -28,9 +29,9 @@ COLOURS = {"k-code": "blue", "k-comment": "magenta", "k-blank": "bright_black", 
 }
 
 
-def print_facts(facts: Facts, file: Path) -> None:
+def print_facts(facts: Facts, file: Path, out: Console | None = None) -> None:
     """Print the head figures of every section, small pictures of three of them, and where the rest is."""
-    out = console()
+    out = out or console()
     about = facts.about
     out.print(Text.assemble((about.path or about.repository, "bold"), f" at {about.commit[:12]}"))
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 1, 0))

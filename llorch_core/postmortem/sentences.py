@@ -28,7 +28,14 @@ SENTENCES = {
         "{structure.modules} modules with {structure.dependencies} imports of one another, and"
         " {structure.cycles} cycles.",
     ),
-    "documents": ("Lines of documents for each line of code: {documents.lines_per_line_of_code}.",),
+    "documents": (
+        "{documents.files} documents with {documents.lines} lines and {documents.words} words:"
+        " {documents.lines_per_line_of_code} lines for each line of code.",
+        "Documents whose code changed after them: {documents.stale}; with the content of another:"
+        " {documents.duplicates}, with much of it: {documents.near_duplicates}. Links that lead nowhere:"
+        " {documents.broken_links}.",
+        "Titles that announce a success: {documents.victories}.",
+    ),
     "requirements": (
         "{requirements.ids} ids of requirements. Code cites {requirements.in_code} of them, tests"
         " {requirements.in_tests}, documents {requirements.in_documents}; neither code nor tests cite"

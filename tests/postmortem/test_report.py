@@ -2,24 +2,34 @@
 
 import base64
 import hashlib
+import io
 import re
+from importlib import import_module
 from itertools import pairwise
+from pathlib import Path
 from urllib.parse import unquote
 
 import html5lib
 import pytest
+from click.testing import CliRunner
+from rich.console import Console
 
+from llorch_core.cli.postmortem import command
+from llorch_core.cli.postmortem_dig import print_facts
 from llorch_core.postmortem import bars, pictures, scatter, timeline
-from llorch_core.postmortem.case import open_case
+from llorch_core.postmortem.case import Settings, open_case
 from llorch_core.postmortem.checked import Checked
+from llorch_core.postmortem.dig import JOINS, SECTIONS, nothing_yet
 from llorch_core.postmortem.errors import PostmortemError
 from llorch_core.postmortem.evidence import Sources
-from llorch_core.postmortem.fill import fill
+from llorch_core.postmortem.fill import fill, names
 from llorch_core.postmortem.judgement import Cause, Entry, Judgement, read_judgement
 from llorch_core.postmortem.judgement import Place as At
 from llorch_core.postmortem.report import Report, documents, examined, report_on, write
+from llorch_core.postmortem.repository import Repository
 from llorch_core.postmortem.sections import sections
-from tests.postmortem.example import CASE, make_case
+from llorch_core.postmortem.sentences import HEADLINES, NUMBERS, SENTENCES
+from tests.postmortem.example import CASE, make_case, make_repository
 from tests.postmortem.findings import COMMIT, HOSTILE, figures, hostile, measured, nothing
 from tests.trace.test_report import Page
 
@@ -120,6 +130,16 @@ def test_a_folder_that_cannot_be_written_is_refused_in_words(reports, tmp_path):
         write(reports["nothing"], tmp_path / "file")
 
 
+def test_the_command_writes_beside_the_case_or_where_it_is_told(tmp_path):
+    case, _ = make_case(tmp_path)
+    told = CliRunner().invoke(command, ["report", "--case", str(case)], standalone_mode=False)
+    assert {Path(line) for line in told.output.splitlines()} == {case / "report" / name for name in NAMES}
+    asked = ["report", "--case", str(case), "-o", str(tmp_path / "there")]
+    CliRunner().invoke(command, asked, standalone_mode=False, catch_exceptions=False)
+    for name in NAMES:
+        assert (tmp_path / "there" / name).read_bytes() == (case / "report" / name).read_bytes()
+
+
 def test_a_case_without_facts_is_refused(tmp_path):
     case, _ = make_case(tmp_path)
     (case / "facts.json").unlink()
@@ -196,6 +216,28 @@ def test_a_section_that_nobody_expected_is_shown_all_the_same():
     (last,) = [one for one in sections(facts) if one.name == "weather"]
     assert (last.title, [name for name, _ in last.figures]) == ("Weather", ["weather.rain"])
     assert "## Weather" in documents(Report("x", facts, Judgement(CASE), Checked()))["PHASE_1_ARCHAEOLOGY.md"]
+
+
+def test_every_figure_that_a_sentence_names_is_measured_and_every_table_that_is_expected(tmp_path):
+    """By a dig of the worked example, section by section."""
+    make_repository(tmp_path / "repository")
+    repository, settings = Repository(tmp_path / "repository"), Settings("the till", "repository")
+    facts = nothing_yet(repository)
+    for name in SECTIONS:
+        import_module(f"llorch_core.postmortem.{name}").measure(repository, settings, facts)
+    for name in JOINS:
+        import_module(f"llorch_core.postmortem.{name}").join(repository, settings, facts)
+    told = [*HEADLINES, *(one for some in SENTENCES.values() for one in some)]
+    assert {name for one in told for name in names(one)} | {
+        name for name, _ in NUMBERS
+    } <= facts.figures.keys()
+    assert [one.missing for one in sections(facts)] == [[]] * 6
+    out = Console(width=120, file=io.StringIO())
+    print_facts(facts, tmp_path / "facts.json", out)
+    told = out.file.getvalue()
+    assert "4 commits by 2 authors in 0.1 days, from 4 Mar 2024, 10:00 to 4 Mar 2024, 13:00" in told
+    assert "█  commits of each day that has some" in told
+    assert f"{len(facts.figures)} figures and {len(facts.tables)} tables are in " in told
 
 
 def test_figures_of_a_judgement_are_filled_in_and_said_how_they_were_measured(made):
