@@ -113,6 +113,8 @@ def claims(facts: Facts) -> Bars | None:
     lines = []
     for row in sorted(table.dicts(), key=lambda row: -(row["made"] or 0)):  # type: ignore[operator]
         made, withdrawn, corrected = number(row, "made", "withdrawn", "corrected_later")
+        if not made:
+            continue
         only = min(fixed[str(row["word"])], made - withdrawn)
         widths = (made - withdrawn - only, only, withdrawn)
         lines.append((str(row["word"]), widths, (made, corrected, withdrawn)))

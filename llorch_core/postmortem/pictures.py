@@ -10,7 +10,7 @@ from llorch_core.postmortem.bars import Bars, bars
 from llorch_core.postmortem.facts import Facts, Value
 from llorch_core.postmortem.judgement import Decision, Judgement, Team
 from llorch_core.postmortem.report import Report
-from llorch_core.postmortem.timeline import LANE, TOP, Axis, Columns, Lane, axis, commits, lane
+from llorch_core.postmortem.timeline import LANE, TOP, Axis, Columns, Lane, axis, commits, lane, parsed
 from llorch_core.postmortem.wording import count, moment
 
 # Lanes of events: the kinds in each, and their classes in the stylesheet.
@@ -48,14 +48,18 @@ def timeline(report: Report) -> Timeline | None:
     if along is None:
         return None
     found = [*events(report.facts), *claims(report.facts), *reverts(report.facts), *decided(report.judgement)]
-    kept = [(name, marks) for name, marks in found if marks]
+    kept = [(name, some) for name, marks in found if (some := within(along, marks))]
     lanes = tuple(lane(name, n, along, marks) for n, (name, marks) in enumerate(kept))
-    shown = tuple(one for one in lanes if one.marks)
-    told = ", ".join(f"{one.name} {one.total:,}" for one in shown)
+    told = ", ".join(f"{one.name} {one.total:,}" for one in lanes)
     return Timeline(along, lanes, commits(report.facts, along), TOP + LANE * len(lanes) + 22, told)
 
 
 Marks = list[tuple[Value, str, str]]
+
+
+def within(along: Axis, marks: Marks) -> Marks:
+    """Return the marks that have a moment on the axis."""
+    return [one for one in marks if (at := parsed(one[0])) is not None and along.holds(at)]
 
 
 def events(facts: Facts) -> Iterator[tuple[str, Marks]]:
@@ -115,7 +119,7 @@ def days_say(columns: Columns) -> str:
     """Return the picture of commits in words."""
     highest = max(columns.columns, key=lambda column: column.height, default=None)
     much = count(len(columns.columns), f"{columns.each} with commits", f"{columns.each}s with commits")
-    return f"{much}; the most on {highest.title}" if highest else much
+    return f"{much}; the most: {highest.title.replace(': ', ', ')}" if highest else much
 
 
 def lane_keys(found: Timeline) -> list[tuple[str, str]]:

@@ -25,6 +25,34 @@ TABLES = {
     "claims": ("words", "made"),
 }
 
+TITLES = {  # of tables whose name says too little
+    "history.churn": "Files by churn",
+    "history.days": "Commits by day",
+    "history.hours": "Commits by hour",
+    "history.together": "Files that change together",
+    "history.left_behind": "Tests and specs that their code left behind",
+    "history.survival": "Lines that are left, by when they were added",
+    "structure.tree": "Folders",
+    "structure.modules": "Modules by imports",
+    "structure.dependencies": "Imports of modules",
+    "documents.inventory": "Documents",
+    "documents.stale": "Documents that their code left behind",
+    "documents.duplicates": "Documents that repeat others",
+    "documents.victories": "Titles that announce a success",
+    "documents.broken_links": "Links that lead nowhere",
+    "requirements.ids": "Ids of requirements",
+    "requirements.unknown": "Ids that no spec defines",
+    "requirements.lost": "Ids that code and tests have lost",
+    "tests.kinds": "Tests by framework and kind",
+    "tests.files": "Files with tests",
+    "tests.cannot_fail": "Tests that cannot fail",
+    "tests.brought": "Commits that brought tests which cannot fail",
+    "tests.doubtful": "Tests that are doubtful",
+    "tests.gone_modules": "Tests of what is gone",
+    "claims.words": "Claims by word",
+    "claims.made": "Claims",
+}
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -70,7 +98,9 @@ def section(name: str, shown: str, facts: Facts, most: int) -> Section:
     more = sorted(table for table in facts.tables if table.startswith(f"{name}.") and table not in wanted)
     figures = [(key, one) for key, one in sorted(facts.figures.items()) if key.startswith(f"{name}.")]
     tables = [
-        Shown(key, title(key).capitalize(), facts.tables[key], facts.tables[key].dicts()[:most])
+        Shown(
+            key, TITLES.get(key, title(key).capitalize()), facts.tables[key], facts.tables[key].dicts()[:most]
+        )
         for key in (*wanted, *more)
         if key in facts.tables
     ]

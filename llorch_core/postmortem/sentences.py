@@ -59,6 +59,13 @@ SENTENCES = {
         " withdrawn. Claims that all tests pass: {claims.all_tests_pass}.",
     ),
 }
+# What is said where there is nothing to say more about.
+NOTHING = {
+    "documents.files": "{documents.files} documents.",
+    "requirements.ids": "{requirements.ids} ids of requirements.",
+    "tests.tests": "{tests.tests} tests.",
+    "claims.made": "{claims.made} claims of success.",
+}
 # The figures that people ask for first, in one sentence each.
 HEADLINES = (
     "{history.commits} commits by {history.authors} authors in {history.days} days, from {history.first} to"
@@ -88,6 +95,16 @@ def sentences(section: str, facts: Facts) -> list[str]:
 
 def said(templates: Sequence[str], facts: Facts) -> list[str]:
     """Return those sentences whose figures were all measured; the names of the others as not measured."""
-    missing = [name for one in templates for name in names(one) if name not in facts.figures]
-    found = [one for one in templates if all(name in facts.figures for name in names(one))]
+    told = dict.fromkeys(shorter(one, facts) for one in templates)
+    missing = [name for one in told for name in names(one) if name not in facts.figures]
+    found = [one for one in told if all(name in facts.figures for name in names(one))]
     return [*found, *([f"Not measured: {', '.join(dict.fromkeys(missing))}."] if missing else [])]
+
+
+def shorter(template: str, facts: Facts) -> str:
+    """Return a sentence, or the short one where there is nothing of what it is about."""
+    about = names(template)[0].partition(".")[0]
+    for name, short in NOTHING.items():
+        if name.startswith(f"{about}.") and name in facts.figures and facts.figures[name].value == 0:
+            return short
+    return template

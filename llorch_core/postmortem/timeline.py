@@ -138,9 +138,7 @@ def axis(facts: Facts) -> Axis | None:
 def lane(name: str, number: int, along: Axis, what: Iterable[tuple[Value, str, str]]) -> Lane:
     """Return a lane of marks: when (ISO 8601), kind and title of each."""
     found = [(second, kind, title) for when, kind, title in what if (second := parsed(when)) is not None]
-    marks = tuple(
-        Mark(along.at(second), kind, title) for second, kind, title in sorted(found) if along.holds(second)
-    )
+    marks = tuple(Mark(along.at(second), kind, title) for second, kind, title in sorted(found))
     dense = crowded(marks)
     return Lane(name, TOP + LANE * number, tuple(together(marks)) if dense else marks, dense, len(marks))
 
@@ -196,11 +194,10 @@ def commits(facts: Facts, along: Axis) -> Columns:
         broad = max(min((x1 - x0) * 0.84, MOST_BROAD), 1.0)
         tall = round(HIGH * n / most, 2) if most else 0.0
         label = f"{n:,}" if begin == highest or len(sums) <= 16 else ""
-        title = f"{begin.day} {begin:%B %Y}{'' if each == 'day' else f' and the rest of its {each}'}"
         columns.append(
             Column(
                 *(round((x0 + x1 - broad) / 2, 2), round(TOP + 10 + HIGH - tall, 2), round(broad, 2), tall),
-                *(f"{title}: {count(n, 'commit')}", label),
+                *(f"{called(begin, each)}: {count(n, 'commit')}", label),
             )
         )
     grid = (
@@ -220,6 +217,13 @@ def begins(day: date, each: str) -> date:
     if each == "week":
         return day - timedelta(days=day.weekday())
     return day.replace(day=1) if each == "month" else day
+
+
+def called(begin: date, each: str) -> str:
+    """Return the name of a day, week or month."""
+    if each == "month":
+        return f"{begin:%B %Y}"
+    return f"{'the week from ' if each == 'week' else ''}{begin.day} {begin:%B %Y}"
 
 
 def ends(begin: date, each: str) -> date:

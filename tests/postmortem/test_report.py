@@ -28,7 +28,7 @@ from llorch_core.postmortem.judgement import Place as At
 from llorch_core.postmortem.report import Report, documents, examined, report_on, write
 from llorch_core.postmortem.repository import Repository
 from llorch_core.postmortem.sections import sections
-from llorch_core.postmortem.sentences import HEADLINES, NUMBERS, SENTENCES
+from llorch_core.postmortem.sentences import HEADLINES, NUMBERS, SENTENCES, sentences
 from tests.postmortem.example import CASE, make_case, make_repository
 from tests.postmortem.findings import COMMIT, HOSTILE, figures, hostile, measured, nothing
 from tests.trace.test_report import Page
@@ -156,6 +156,12 @@ def test_a_text_is_filled_with_figures_and_the_noun_agrees():
     assert fill(text, facts) == "1,392 commits by 1 author; 1 of them authors"
     assert fill("{tests.gone} tests", facts) == "(tests.gone was not measured) tests"
     assert fill("braces {} {x} stay", facts) == "braces {} {x} stay"
+
+
+def test_where_there_is_nothing_one_short_sentence_says_so():
+    facts = figures(claims_made=(0, "claims"))
+    assert sentences("claims", facts) == ["{claims.made} claims of success."]
+    assert sentences("tests", facts)[0].startswith("Not measured: tests.tests, tests.files, ")
 
 
 @pytest.mark.parametrize(
@@ -492,8 +498,8 @@ def test_columns_stand_where_their_days_are_and_are_as_high_as_their_commits():
     ("last", "each", "columns", "first"),
     [
         ("2024-06-30", "day", 2, "4 March 2024: 3 commits"),
-        ("2025-06-30", "week", 2, "4 March 2024 and the rest of its week: 3 commits"),
-        ("2034-06-30", "month", 2, "1 March 2024 and the rest of its month: 3 commits"),
+        ("2025-06-30", "week", 2, "the week from 4 March 2024: 3 commits"),
+        ("2034-06-30", "month", 2, "March 2024: 3 commits"),
     ],
 )
 def test_a_long_history_is_told_by_week_or_month(last, each, columns, first):
