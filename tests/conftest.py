@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -109,6 +110,29 @@ def traced_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     if "LLORCH_TRACED" in os.environ and wanted:
         monkeypatch.setenv("COVERAGE_PROCESS_START", str(HERE / "processes.coveragerc"))
         monkeypatch.setenv("COVERAGE_FILE", str(HERE.parent / ".coverage"))
+
+
+@pytest.fixture(scope="session")
+def copy_house() -> Callable[..., Path]:
+    """copy_house(folder, leave_out="") -> folder, with a copy of what a run needs, in which a test may plant.
+
+    leave_out  a pattern of features that are not copied: features/behaviour/server_*
+    """
+
+    def copy(folder: Path, leave_out: str = "") -> Path:
+        for part in ("features", "steps", "specs", "llorch_core"):
+            shutil.copytree(
+                HERE.parent / part,
+                folder / part,
+                ignore=shutil.ignore_patterns("*.nb*", "*.pyc.*"),
+                dirs_exist_ok=True,
+            )
+        shutil.copy(HERE.parent / "environment.py", folder)
+        for feature in folder.glob(leave_out) if leave_out else ():
+            feature.unlink()
+        return folder
+
+    return copy
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from compileall import compile_dir
@@ -37,13 +36,11 @@ BREAKS = {
 
 
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("copy")
-    for part in ("features", "steps", "specs", "llorch_core"):
-        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "environment.py", folder)
-    for feature in (folder / "features" / "behaviour").glob("server_*"):
-        feature.unlink()  # servers have broken parts of their own: their mistakes
+def copy(tmp_path_factory, copy_house):
+    # servers have broken parts of their own: their mistakes
+    folder = copy_house(tmp_path_factory.mktemp("copy"), "features/behaviour/server_*")
+    for compiled in folder.rglob("*.pyc"):
+        compiled.unlink()
     compiled = compile_dir(folder, quiet=1, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
     assert compiled  # a file that is broken has another hash, and is compiled anew without being written
     return folder

@@ -22,6 +22,7 @@ VERBS = {
     "stubs": "List the tests of a repository that cannot fail.",
     "spec": "Show and check the specs.",
     "postmortem": "Say what happened in a repository, from evidence.",
+    "bisect": "Find the commit since which a check of today fails.",
     "audit": "Verify the audit log of a server.",
     "serve": "Serve a GPT-2 over HTTP.",
     "quantize": "Write a model with smaller weights, and say what that loses.",

@@ -71,7 +71,8 @@ def show(name: str) -> None:
 def check(folder: Path | None) -> None:
     """Run every spec on awkward samples, and refuse one that is false or says nothing.
 
-    FOLDER holds components/, model/ and schema/; without it, the specs of llorch are checked. Each
+    FOLDER holds components/, model/ and schema/, and lessons/ where there are any: these may name only rules
+    and mistakes that exist. Without it, the specs of llorch are checked. Each
     tolerance must be a window, on those samples and on what components read in the embedded model:
     honest engines (float32 in five orders of summation, float16, bfloat16) use at most a quarter of it,
     and each mistake is more than four times past it, or said to be hidden in that precision.

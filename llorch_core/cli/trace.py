@@ -16,6 +16,7 @@ from llorch_core.cli.console import console, progress
 from llorch_core.cli.verify import COLOURS, as_share
 from llorch_core.engine.errors import UsageError
 from llorch_core.spec.suite import load_specs
+from llorch_core.trace import words
 from llorch_core.trace.proof import read
 from llorch_core.trace.trace import Trace, make_trace
 
@@ -65,7 +66,8 @@ def command(
 
     A rule is proved when its scenarios passed, ran the engine's code, compared every element, and its
     mistakes were caught. RULE, such as layer_norm.centred, shows one of them with its scenarios, its
-    mistakes and its lines; a line of the engine, such as layers.py:34, shows the rules that ran it.
+    mistakes and its lines; a line of the engine, such as layers.py:34, shows the rules that ran it; a lesson,
+    such as G-06, what enforces it.
 
     The trace judges nothing: exit code 0; 2 where the bundle cannot be read. `llorch gate` judges.
     """
@@ -167,6 +169,8 @@ def print_trace(out: Console, trace: Trace, only: tuple[str, ...]) -> None:
         if len(found) > MOST:
             out.print(f"  and {len(found) - MOST} more; --json lists them all", style="dim")
         out.print(f"  next: {escape(found[0]['next'])}", style="dim", soft_wrap=True)
+    if words.lessons(trace):
+        print_lessons(out, trace)
     t = trace["totals"]
     statuses = ", ".join(f"{n} {status}" for status, n in t["statuses"].items())
     lines = f", {t['lines_run']:,} of {t['lines']:,} lines of the engine run" if t["lines"] else ""
@@ -178,17 +182,60 @@ def print_trace(out: Console, trace: Trace, only: tuple[str, ...]) -> None:
     )
 
 
+def print_lessons(out: Console, trace: Trace) -> None:
+    """Print how many lessons are enforced, and each one that nothing enforces, or only what does not hold."""
+    tally, _, rest = words.lessons_tally(trace).partition(":")
+    out.print(f"\n[bold]{tally}[/]:{rest}", soft_wrap=True)
+    for lesson in words.lessons(trace, "not enforced"):
+        out.print(f"  {lesson['lesson']}  nothing enforces it: {escape(lesson['says'])}", soft_wrap=True)
+    left = [lesson for lesson in words.lessons(trace) if words.weak(lesson)]
+    for lesson in left[:MOST]:
+        names = ", ".join(f"{link['name']} {link['status']}" for link in words.weak(lesson))
+        out.print(f"  {lesson['lesson']}  {lesson['status']}, with {escape(names)}", soft_wrap=True)
+    if len(left) > MOST:
+        out.print(
+            f"  and {len(left) - MOST} more with rules that do not hold here; --json lists them all",
+            style="dim",
+        )
+    out.print(f"  next: llorch trace {words.lessons(trace)[0]['lesson']} shows one of them", style="dim")
+
+
+def show_lesson(out: Console, lesson: dict[str, Any]) -> None:
+    """Print one lesson: what it says, what taught it, and what enforces it."""
+    colour = "green" if lesson["status"] in ("proved", "enforced") else "yellow"
+    out.print(
+        f"[bold]{lesson['lesson']}[/]  [{colour}]{lesson['status']}[/]  {words.LESSONS[lesson['status']]}"
+    )
+    out.print(f"  {escape(lesson['says'])}", soft_wrap=True)
+    assumed = f"assumed, and {lesson['verdict']}: " if lesson["verdict"] else ""
+    evidence = f" (bugs {', '.join(lesson['evidence'])})" if lesson["evidence"] else ""
+    out.print(f"  {assumed}{escape(lesson['happened'] + evidence)}", soft_wrap=True)
+    out.print(f"  {lesson['file']}:{lesson['line']}", style="dim", soft_wrap=True)
+    out.print("\n[bold]what enforces it[/]")
+    for link in lesson["enforced_by"]:
+        by = f", run by {link['test']}" if link["test"] else ""
+        out.print(f"  {link['kind']}  {escape(link['name'] + by)}  {link['status'] or ''}", soft_wrap=True)
+    if lesson["apart_from"]:
+        out.print(f"  not enforced: {escape(lesson['apart_from'])}", soft_wrap=True)
+    if lesson["not_enforced"]:
+        out.print(f"  nothing: {escape(lesson['not_enforced'])}", soft_wrap=True)
+
+
 def show(out: Console, trace: Trace, what: str) -> None:
-    """Print one rule and what stands behind it, or the rules behind one line of the engine."""
+    """Print one rule and what stands behind it, one lesson, or the rules behind one line of the engine."""
     rules = {rule["rule"]: rule for rule in trace["rules"]}
     file, _, line = what.partition(":")
     if line.isdigit() and file.endswith(".py"):
         show_line(out, trace, file, int(line))
         return
+    for lesson in words.lessons(trace):
+        if lesson["lesson"] == what:
+            show_lesson(out, dict(lesson))
+            return
     if what not in rules:
         near = [name for name in rules if what.rpartition(".")[2] in name or what.partition(".")[0] in name]
         raise UsageError(
-            f"there is no rule {what} (wanted COMPONENT.RULE, or FILE:LINE of the engine).\n"
+            f"there is no rule {what} (wanted COMPONENT.RULE, FILE:LINE of the engine, or a lesson).\n"
             f"Is it one of {', '.join(near[:6]) or ', '.join(list(rules)[:6])}? `llorch trace` lists them."
         )
     rule = rules[what]

@@ -17,7 +17,14 @@ from llorch_core.postmortem.repository import Repository
 
 # The modules of this room that measure, the slowest first. Each has
 #     measure(repository: Repository, settings: Settings, facts: Facts) -> None
-SECTIONS: tuple[str, ...] = ("history", "claims", "structure", "documents", "requirements", "tests")
+SECTIONS: tuple[str, ...] = (
+    "claims",
+    "tests",
+    "requirements",
+    "history",
+    "structure",
+    "documents",
+)
 # Those that join what the sections measured: join(repository, settings, facts), in this order, afterwards.
 JOINS: tuple[str, ...] = ("hot_spots",)
 

@@ -14,6 +14,7 @@ from llorch_core.spec.behaviour import Behaviour
 from llorch_core.spec.component import Component, Config, Mistake, Rule, check_form, read_rules
 from llorch_core.spec.errors import SpecError
 from llorch_core.spec.language import Equation
+from llorch_core.spec.lessons import Lesson, read_lessons
 from llorch_core.spec.yaml_file import YamlFile, read_yaml
 
 
@@ -125,6 +126,11 @@ class ModelSpec:
     def all_mistakes(self) -> dict[str, Mistake | Rewiring]:
         """Every mistake by its id, in the order of the data flow."""
         return {mistake.id: mistake for part in self.parts() for mistake in part.mistakes.values()}
+
+    @cached_property
+    def lessons(self) -> tuple[Lesson, ...]:
+        """What failures taught, each with what enforces it: of the folder lessons beside this spec's own."""
+        return read_lessons(self.file.path.parents[1] / "lessons", None)
 
     def parts(self) -> list[Component | Behaviour | ModelSpec]:
         """Return every spec in the order of the data flow, this one behind its components."""

@@ -11,6 +11,7 @@ from llorch_core.spec.component import Component, read_component
 from llorch_core.spec.difference import MISTAKE_MARGIN, shares
 from llorch_core.spec.errors import SpecError
 from llorch_core.spec.held import keep, record_of
+from llorch_core.spec.lessons import check_lessons
 from llorch_core.spec.model import ModelSpec, read_model
 from llorch_core.spec.oracle import random_oracle
 from llorch_core.spec.trial import SIZES, check_component
@@ -53,6 +54,7 @@ def load_specs(folder: Path | None = None, *, anew: bool = False) -> ModelSpec:
         check_component(component, model.defaults)
     check_model(model)
     check_shown(model)
+    check_lessons(specs / "lessons", specs / "schema", model.all_rules(), model.mistake_ids())
     keep(record)
     return model
 

@@ -15,7 +15,7 @@ MOST_PROBLEMS, MOST_REASONS, MOST_CHARACTERS = 8, 8, 240  # of a summary
 
 
 def markdown(trace: Mapping[str, Any]) -> str:
-    """Return the trace as a document: totals, problems, what was not run, every rule."""
+    """Return the trace as a document: totals, problems, what was not run, every rule, every lesson."""
     lines = [f"# {escape(words.headline(trace))}", "", escape(words.facts(trace)), "", *_totals(trace)]
     problems = [problem for problem in trace["problems"] if problem["kind"] != "not run"]
     if problems:
@@ -32,6 +32,10 @@ def markdown(trace: Mapping[str, Any]) -> str:
                 f"{escape(component['title'])} ({code(component['id'])})" if component else "Of no component"
             )
             lines += ["", f"## {title}", "", *_rules(rules)]
+    if words.lessons(trace):
+        lines += ["", "## Lessons", "", f"{words.lessons_tally(trace)}."]
+    for title, lessons in words.lessons_by_kind(trace):
+        lines += ["", f"### {title}", "", *_lessons(lessons)]
     return "\n".join(lines) + "\n"
 
 
@@ -113,6 +117,26 @@ def _rules(rules: Iterable[Mapping[str, Any]]) -> list[str]:
             f"{words.caught(rule)} |"
         )
     return lines
+
+
+def _lessons(lessons: Iterable[Mapping[str, Any]]) -> list[str]:
+    lines = ["| lesson | what happened | status | what enforces it |", "|---|---|---|---|"]
+    for lesson in lessons:
+        assumed = f" (assumed: {lesson['verdict']})" if lesson["verdict"] else ""
+        seen = f" (bugs {escape(', '.join(lesson['evidence']))})" if lesson["evidence"] else ""
+        by = "; ".join(_link(link) for link in lesson["enforced_by"])
+        if lesson["not_enforced"]:
+            by = f"**nothing**: {escape(lesson['not_enforced'])}"
+        elif lesson["apart_from"]:
+            by += f". Not enforced: {escape(lesson['apart_from'])}"
+        says = f"{code(lesson['lesson'])} {escape(lesson['says'])}{assumed}"
+        lines.append(f"| {says} | {escape(lesson['happened'])}{seen} | {lesson['status']} | {by} |")
+    return lines
+
+
+def _link(link: Mapping[str, Any]) -> str:
+    status = f" ({link['status']})" if link["status"] else ""
+    return f"{link['kind']} {code(link['name'])}{status}"
 
 
 def _cut(text: str) -> str:

@@ -138,9 +138,10 @@ def move_elements(
 
 
 def keepers(session: Session) -> dict[str, str]:
-    """Return for each checkpoint a rule whose scenarios compare it in the model's own reading."""
+    """Return for each checkpoint a rule of arithmetic whose scenarios compare it in the model's reading."""
     found: dict[str, str] = {}
-    for outcome in suite().run(session.again(), "not @nothing"):
+    arithmetic = " or ".join(f"@{component}.*" for component in session.spec.components)
+    for outcome in suite().run(session.again(), arithmetic):
         for comparison in outcome.evidence:
             if comparison in session.local:
                 found.setdefault(comparison.what, outcome.rules[0])

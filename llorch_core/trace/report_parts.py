@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from llorch_core.spec.model import generic
-from llorch_core.trace.words import Trace, number, ranges
+from llorch_core.trace.words import Trace, lessons, number, ranges
 
 KEYWORD = re.compile(r"\s*(Scenario Outline|Scenario|Background|Examples|Given|When|Then|And|But)\b:?")
 
@@ -29,6 +29,8 @@ class Anchors:
         for component in trace["components"]:
             for mistake in component["mistakes"]:
                 self._add("mistake", mistake["id"])
+        for lesson in lessons(trace):
+            self._add("lesson", lesson["lesson"])
         self._lines: dict[str, set[int]] = {}
         for entry in trace["code"]:
             self._add("line", entry["file"], PurePosixPath(entry["file"]).name)

@@ -20,6 +20,7 @@ from llorch_core.spec.component import Component, Rule, show_shape
 from llorch_core.spec.model import ModelSpec, generic
 from llorch_core.spec.suite import suite_folder
 from llorch_core.trace import origin
+from llorch_core.trace.lessons import lessons
 from llorch_core.trace.lines import PACKAGE, lines_of, mark_idle, statements
 from llorch_core.trace.problems import problems
 from llorch_core.trace.proof import Proof, content_digest
@@ -44,6 +45,10 @@ def make_trace(proof: Proof, spec: ModelSpec) -> Trace:
     changed = changed_files(proof)
     lines = {o.id: lines_of(proof.ran, o.id, sorted(o.shared)) for o in proof.outcomes}
     rules = [_rule(verdict, spec, proof, trials.get(verdict.id, []), changed, lines) for verdict in found]
+    untested = [rule for rule in rules if rule["status"] == "untested"]
+    removals = _removals() if untested else {}
+    for rule in untested:
+        rule["lost"] = removals.get(rule["rule"])
     index = {rule["rule"]: i for i, rule in enumerate(rules)}
     code = _code(proof, index, lines) if ours else []
     trace: Trace = {
@@ -65,6 +70,7 @@ def make_trace(proof: Proof, spec: ModelSpec) -> Trace:
         "rules": rules,
         "scenarios": [_scenario(outcome, lines[outcome.id]) for outcome in proof.outcomes],
         "code": code,
+        "lessons": lessons(spec.lessons, rules),
         "problems": [],
     }
     trace["totals"] = _totals(trace, proof)
@@ -130,7 +136,7 @@ def _rule(
             file: sorted({line for ran in shared for line in ran.get(file, ())})
             for file in sorted({file for ran in shared for file in ran})
         },
-        "lost": _lost(verdict) if status == "untested" else None,
+        "lost": None,
     }
 
 
@@ -190,23 +196,29 @@ def _status(
     return "proved", ""
 
 
-def _lost(verdict: Verdict) -> dict[str, str] | None:
-    """Return the commit that removed the last mention of a rule from the features, if there is one."""
-    top = suite_folder()
+def _removals() -> dict[str, dict[str, str]]:
+    """Return for each rule the last commit that took mentions of it away from the features."""
     said = origin.git(
-        "log", "-1", "--no-renames", "--format=%H%x00%cs%x00%s", "--name-only",
-        f"-S@{verdict.id}", "--", "features", folder=top,
+        "log", "-p", "-U0", "--no-renames", "--no-color", "--no-ext-diff", "-G@[a-z]",
+        "--format=%x00%H%x00%cs%x00%s", "--", "features", folder=suite_folder(),
     )  # fmt: skip
-    if not said or "\0" not in said:
-        return None
-    commit, date, rest = said.split("\0", 2)
-    subject, _, files = rest.partition("\n")
-    return {
-        "commit": commit,
-        "date": date,
-        "subject": subject,
-        "file": files.split()[0] if files.split() else "",
-    }
+    found: dict[str, dict[str, str]] = {}
+    parts = (said or "").split("\0")[1:]
+    for commit, date, rest in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+        subject, _, patch = rest.partition("\n")
+        more: Counter[str] = Counter()
+        files: dict[str, str] = {}
+        file = ""
+        for line in patch.splitlines():
+            if line.startswith("--- a/"):
+                file = line.removeprefix("--- a/")
+            for rule in re.findall(r"@([a-z0-9_]+\.[a-z0-9_]+)", line) if line[:1] in "+-" else ():
+                more[rule] += 1 if line[0] == "+" else -1
+                if line[0] == "-":
+                    files.setdefault(rule, file)
+        for rule in (rule for rule, n in more.items() if n < 0):
+            found.setdefault(rule, {"commit": commit, "date": date, "subject": subject, "file": files[rule]})
+    return found
 
 
 def _component(part: Part, spec: ModelSpec, proof: Proof) -> dict[str, Any]:

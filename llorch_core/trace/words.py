@@ -23,6 +23,17 @@ MEANS = {
     "failed": "an element is outside its tolerance",
 }
 
+HOLDS = {"proved", "caught"}  # what a rule or a mistake has to be, for a lesson to rest on it
+NOT_ASKED = "not asked"  # of a rule that this trace is not about
+LESSONS = {  # statuses, what holds first
+    "proved": "a rule that it names is proved here, or a mistake caught",
+    "enforced": "by a test, the gate or the stub detector, of which this proof holds nothing",
+    NOT_ASKED: "this trace is not about its rules",
+    "open": "it names rules, and none of them holds here",
+    "not enforced": "nothing enforces it",
+}
+GROUPS = {"assumption": "What was assumed", "cause": "What caused it", "guardrail": "What has to hold"}
+
 
 def count(n: int, what: str) -> str:
     """Return "1 element" or "2,000 elements"."""
@@ -157,3 +168,35 @@ def caught(rule: Mapping[str, Any]) -> str:
     """Return how many of a rule's mistakes were caught: "3 of 3"."""
     trials = rule["mistakes"]
     return f"{sum(trial['status'] == 'caught' for trial in trials)} of {len(trials)}" if trials else "none"
+
+
+def lessons(trace: Trace, *status: str) -> list[Mapping[str, Any]]:
+    """Return the lessons of a trace, those of a status if one is given; none where its specs have none."""
+    return [entry for entry in trace.get("lessons", ()) if not status or entry["status"] in status]
+
+
+def lessons_by_kind(trace: Trace) -> list[tuple[str, list[Mapping[str, Any]]]]:
+    """Return the lessons below what they are about, as a title."""
+    groups = [(GROUPS[kind], [x for x in lessons(trace) if x["kind"] == kind]) for kind in GROUPS]
+    return [(title, found) for title, found in groups if found]
+
+
+def lessons_tally(trace: Trace) -> str:
+    """Return "66 lessons: 61 enforced, 37 of them by a rule that is …; 5 that nothing enforces"."""
+    n = {status: len(lessons(trace, status)) for status in LESSONS}
+    enforced = n["proved"] + n["enforced"]
+    by = f"{n['proved']:,} of them by a rule that is proved here"
+    parts = [f"{enforced:,} enforced, {by} and {n['enforced']:,} by a test, the gate or the stub detector"]
+    if in_part := sum(bool(x["apart_from"]) for x in lessons(trace, "proved", "enforced")):
+        parts[0] += f" ({in_part:,} but for a part)"
+    if n["open"]:
+        parts.append(f"{n['open']:,} whose rules do not hold here")
+    if n[NOT_ASKED]:
+        parts.append(f"{n[NOT_ASKED]:,} that this trace is not about")
+    parts.append(f"{n['not enforced']:,} that nothing enforces")
+    return f"{count(len(lessons(trace)), 'lesson')}: {'; '.join(parts)}"
+
+
+def weak(lesson: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return what a lesson names and what does not hold here."""
+    return [x for x in lesson["enforced_by"] if x["status"] not in (None, NOT_ASKED, *HOLDS)]

@@ -1,7 +1,6 @@
-"""The commands as a user meets them: a process, its output, its exit code."""
+"""The commands as a user meets them: their output, their exit code."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,20 +9,9 @@ import pytest
 import safetensors.numpy
 
 from llorch_core.cli import VERBS
+from tests.commands import llorch
 
 ROOT = Path(__file__).parents[2]
-
-
-def llorch(*arguments, stdin="", **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "llorch_core", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        input=stdin,
-        timeout=120,
-        cwd=ROOT,
-        env={**os.environ, **environment},
-    )
 
 
 def refused(*arguments, stdin=""):

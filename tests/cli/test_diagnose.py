@@ -1,31 +1,19 @@
-"""llorch diagnose as a user meets it: a process, its output, its exit code."""
+"""llorch diagnose as a user meets it: its output, its exit code."""
 
 import http.server
 import json
-import os
 import re
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import jsonschema
 import pytest
 
+from tests.commands import llorch
+
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "specs" / "schema" / "diagnosis.schema.json").read_text(encoding="utf-8"))
 READ = ("--ids", "5,9,200,3,3,77,12", "--calls", "5,1,1")
-
-
-def llorch(*arguments, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "llorch_core", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=ROOT,
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", **environment},
-    )
 
 
 def diagnose(*arguments, code):

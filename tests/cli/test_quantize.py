@@ -1,20 +1,15 @@
 """llorch quantize, as a person calls it."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("numba", reason="numba is not installed (pip install 'llorch[fast]')")
 
+from tests.commands import llorch
+
 MODEL = Path(__file__).parents[2] / "llorch_core" / "models" / "shakespeare"
-
-
-def llorch(*arguments):
-    command = [sys.executable, "-m", "llorch_core", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 def test_a_model_is_quantised_measured_and_used(tmp_path):

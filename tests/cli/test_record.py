@@ -1,7 +1,5 @@
 """llorch record, as a user meets it."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +7,9 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
+from tests.commands import llorch
+
 ROOT = Path(__file__).parents[2]
-
-
-def llorch(*arguments):
-    command = [sys.executable, "-m", "llorch_core", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
 
 
 def refused(*arguments):

@@ -1,14 +1,13 @@
 """llorch stubs, as a user meets it."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import jsonschema
 import pytest
 
 from llorch_core.stubs.kinds import KINDS
+from tests import commands
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "specs" / "schema" / "stubs.schema.json").read_text(encoding="utf-8"))
@@ -32,8 +31,7 @@ def test_constant():
 
 
 def llorch(*arguments, cwd=ROOT):
-    command = [sys.executable, "-m", "llorch_core", "stubs", *map(str, arguments)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=cwd)
+    ran = commands.llorch("stubs", *arguments, cwd=cwd)
     assert "Traceback" not in ran.stderr
     return ran
 

@@ -1,19 +1,13 @@
 """llorch trace as a process: the terminal, the files, one rule, one line, and wrong uses."""
 
 import json
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 
 import jsonschema
 import pytest
 
 from llorch_core.spec.suite import suite_folder
-
-
-def llorch(*arguments, cwd=None):
-    command = [sys.executable, "-m", "llorch_core", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=cwd or suite_folder())
+from tests.commands import llorch
 
 
 @pytest.fixture(scope="module")

@@ -73,15 +73,11 @@ class House:
 
 
 @pytest.fixture(scope="session")
-def committed(tmp_path_factory):
+def committed(tmp_path_factory, copy_house):
     """The house with its proof, all of it committed; it must not be changed."""
-    folder = tmp_path_factory.mktemp("house") / "house"
-    for part in ("steps", "specs", "llorch_core"):
-        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("*.nb*", "*.pyc.*"))
+    folder = copy_house(tmp_path_factory.mktemp("house") / "house", "features/**/*.feature")
     for feature in FEATURES:
-        (folder / "features" / feature).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "features" / feature, folder / "features" / feature)
-    shutil.copy(ROOT / "environment.py", folder)
     (folder / ".gitignore").write_text("proof/\n__pycache__/\n")
     (folder / "pyproject.toml").write_text(POLICY)
     house = House(folder)

@@ -13,14 +13,14 @@ from llorch_core.gate.covered import shares
 from llorch_core.spec.suite import load_specs
 from llorch_core.trace import proof
 from llorch_core.trace.proof import ProofError
+from tests.commands import llorch
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     """A bundle of this very tree."""
     folder = tmp_path_factory.mktemp("bundle") / "proof"
-    command = [sys.executable, "-m", "llorch_core", "verify", "-o", str(folder), "--component", "layer_norm"]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    ran = llorch("verify", "-o", folder, "--component", "layer_norm")
     assert ran.returncode == 0, ran.stderr
     return folder
 

@@ -14,6 +14,7 @@ from llorch_core.gate.gate import Judgement, _coverage, _of_trace, _tests, judge
 from llorch_core.gate.policy import read_policy
 from llorch_core.gate.reasons import KINDS, Reason, worst_first
 from llorch_core.spec.suite import load_specs
+from tests.commands import llorch
 
 NOTHING = """
 @then("nobody looks at anything")
@@ -27,6 +28,7 @@ from behave import then
 
 from llorch_core.check.compare import compare
 from llorch_core.trace.session import NotHereError
+from tests.commands import llorch
 
 {NOTHING}
 
@@ -362,17 +364,7 @@ def test_tests_that_cannot_fail_speak_against_a_merge(tmp_path):
 
 
 def test_a_proof_of_this_tree_is_judged_by_every_demand(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "llorch_core",
-        "verify",
-        "-o",
-        str(tmp_path / "p"),
-        "--component",
-        "argmax",
-    ]
-    assert subprocess.run(command, capture_output=True, timeout=120).returncode == 0
+    assert llorch("verify", "-o", tmp_path / "p", "--component", "argmax").returncode == 0
     policy = replace(policy_of(tmp_path), allow_dirty=True)
     found = judge(policy, tmp_path / "p", load_specs())
     assert len(found.asked) == 9

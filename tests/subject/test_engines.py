@@ -24,6 +24,7 @@ from llorch_core.subject.numpy_engine import NumpyEngine
 from llorch_core.subject.program import PLACES
 from llorch_core.subject.protocol import NotHereError
 from llorch_core.trace.session import CrashError, Session
+from tests.commands import llorch
 
 ROOT = Path(__file__).parents[2]
 LLORCH = f"{sys.executable} -m llorch_core"
@@ -36,8 +37,7 @@ HAS_TORCH = all(importlib.util.find_spec(name) for name in ("torch", "transforme
 def verify(engine, folder, *options):
     """Return the exit code of `llorch verify --json`, and the status of each rule."""
     words = ["verify", "--json", "--jobs", "1", "--engine", engine, "--model", folder]
-    command = [sys.executable, "-m", "llorch_core", *words]
-    ran = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    ran = llorch(*words, *options)
     assert "Traceback" not in ran.stderr
     found = json.loads(ran.stdout) if ran.stdout else {"rules": []}
     return ran.returncode, {rule["rule"]: rule["status"] for rule in found["rules"]}, ran.stderr

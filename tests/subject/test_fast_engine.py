@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ pytest.importorskip("numba", reason="numba is not installed (pip install 'llorch
 
 from llorch_core.engine.errors import UsageError
 from llorch_core.subject.engines import put_on_trial
+from tests.commands import llorch
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,7 +30,7 @@ def verify(folder, *arguments, **more):
 
 @pytest.mark.parametrize("precision", ["float32", "int4"])
 def test_the_kernels_conform_to_the_weights_that_they_multiply_with(precision):
-    ran = verify(ROOT, "--backend", "fast", "--precision", precision)
+    ran = llorch("verify", "--json", "--jobs", "1", "--backend", "fast", "--precision", precision)
     assert ran.returncode == 0, ran.stdout[-2000:]
     rules = json.loads(ran.stdout)["rules"]
     assert sum(rule["status"] == "passed" for rule in rules) >= (227 if precision == "float32" else 219)
@@ -43,12 +43,8 @@ BREAKS = {
 }
 
 
-def test_each_broken_line_of_a_kernel_fails_the_rules_of_its_component_alone(tmp_path):
-    for part in ("features", "steps", "specs", "llorch_core"):
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("*.nb*", "*.pyc.*"))
-    shutil.copy(ROOT / "environment.py", tmp_path)
-    for feature in (tmp_path / "features" / "behaviour").glob("server_*"):
-        feature.unlink()  # all that the server computes is computed by these kernels
+def test_each_broken_line_of_a_kernel_fails_the_rules_of_its_component_alone(tmp_path, copy_house):
+    copy_house(tmp_path, "features/behaviour/server_*")  # it computes everything by these kernels
     path = tmp_path / "llorch_core" / "fast" / "kernels.py"
     source = path.read_text()
     for right, wrong in BREAKS.values():
@@ -78,9 +74,7 @@ def test_what_the_quantised_weights_are_is_what_the_oracle_reads():
     ],
 )
 def test_a_backend_that_is_not_there_is_told(arguments, said):
-    ran = subprocess.run(
-        [sys.executable, "-m", "llorch_core", "verify", *arguments], capture_output=True, text=True, cwd=ROOT
-    )
+    ran = llorch("verify", *arguments)
     assert ran.returncode == 2
     assert said in ran.stderr
 

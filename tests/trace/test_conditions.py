@@ -1,7 +1,6 @@
 """A scenario whose data prove nothing is a stub; where the model lacks something, it is not run."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -165,13 +164,9 @@ def all_zeros(context, name):
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory):
+def ran(tmp_path_factory, copy_house):
     """What became of each degenerate scenario, by its title; our own engine is on trial."""
-    folder = tmp_path_factory.mktemp("degenerate")
-    for part in ("steps", "specs", "llorch_core"):
-        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("*.nb*", "*.pyc.*"))
-    shutil.copy(ROOT / "environment.py", folder)
-    (folder / "features").mkdir()
+    folder = copy_house(tmp_path_factory.mktemp("degenerate"), "features/**/*.feature")
     (folder / "features" / "planted.feature").write_text("Feature: Planted\n" + "".join(DEGENERATE.values()))
     (folder / "steps" / "planted.py").write_text(STEPS)
     command = [sys.executable, "-m", "llorch_core", "verify", "--json", "--jobs", "1"]

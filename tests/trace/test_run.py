@@ -1,6 +1,5 @@
 """The runner believes no scenario that did not compare, and counts those that it did not run."""
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,11 +17,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def house(tmp_path):
+def house(tmp_path, copy_house):
     """A copy of features, steps and package, into which a test plants something; returns how to run it."""
-    for part in ("features", "steps", "specs", "llorch_core"):
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("*.nb*", "*.pyc.*"))
-    shutil.copy(ROOT / "environment.py", tmp_path)
+    copy_house(tmp_path)
 
     def run(feature, steps="", *arguments):
         (tmp_path / "features" / "planted.feature").write_text(feature)

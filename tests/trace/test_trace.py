@@ -3,7 +3,6 @@
 import ast
 import copy
 import json
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -11,6 +10,7 @@ from dataclasses import replace
 
 import jsonschema
 import pytest
+from coverage import Coverage
 
 from llorch_core.check.compare import compare
 from llorch_core.spec.suite import load_specs, suite_folder
@@ -19,6 +19,7 @@ from llorch_core.trace.lines import inside_functions, lines_of, merge, named_cod
 from llorch_core.trace.proof import Proof
 from llorch_core.trace.session import Outcome
 from llorch_core.trace.trace import make_trace, rule_digest, rule_digests, uncompared
+from tests.commands import llorch
 
 RULE = "argmax.largest"
 
@@ -191,12 +192,8 @@ def test_worst_errors_are_told_block_by_block():
 
 
 @pytest.mark.untraced
-def test_a_rule_whose_last_scenario_a_commit_removed_names_the_commit(tmp_path):
-    for part in ("features", "steps", "specs", "llorch_core"):
-        shutil.copytree(
-            suite_folder() / part, tmp_path / part, ignore=shutil.ignore_patterns("*.nb*", "*.pyc.*")
-        )
-    shutil.copy(suite_folder() / "environment.py", tmp_path)
+def test_a_rule_whose_last_scenario_a_commit_removed_names_the_commit(tmp_path, copy_house):
+    copy_house(tmp_path)
 
     def git(*arguments):
         settings = ("-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
@@ -264,23 +261,15 @@ def test_what_runs_at_import_is_not_what_a_scenario_has_to_run():
     called = {line for part in tree.body for line in inside_functions(part, tree)}
     assert {5, 6, 11} <= called
     assert not {1, 3, 8, 9, 10} & called
-    for entry in statements().values():
+    counted = Coverage(data_file=None, config_file=False)
+    for file, entry in statements().items():
         assert set(entry["imported"]) <= set(entry["statements"])
+        assert entry["statements"] == counted.analysis2(str(suite_folder() / file))[1]
 
 
 @pytest.mark.untraced
 def test_a_line_leads_back_to_the_rules_that_ran_it(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "llorch_core",
-        "verify",
-        "-o",
-        str(tmp_path / "p"),
-        "--component",
-        "argmax",
-    ]
-    assert subprocess.run(command, capture_output=True, timeout=120).returncode == 0
+    assert llorch("verify", "-o", tmp_path / "p", "--component", "argmax").returncode == 0
     trace = make_trace(proof.read(tmp_path / "p"), load_specs())
     sampling = next(entry for entry in trace["code"] if entry["file"].endswith("engine/sampling.py"))
     line = 1 + next(i for i, text in enumerate(sampling["text"]) if "best = int(np.argmax(logits))" in text)

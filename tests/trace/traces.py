@@ -76,6 +76,38 @@ def problem(kind, what, line=9, next="Put it right."):
     return {"kind": kind, "what": what, "file": "specs/norm.yaml", "line": line, "says": "so", "next": next}
 
 
+def link(kind, name, status=None, says=None, test=None):
+    return {"kind": kind, "name": name, "says": says, "test": test, "status": status}
+
+
+def lesson(id, status, *links, kind="guardrail", **more):
+    entries = {
+        **{"lesson": id, "kind": kind, "says": f"Lesson {id}.", "verdict": None, "happened": f"Story {id}."},
+        **{"evidence": ["B1"], "status": status, "enforced_by": list(links), "apart_from": None},
+        **{"not_enforced": None, "file": "specs/lessons/a.yaml", "line": 3},
+    }
+    return {**entries, **more}
+
+
+def learned():
+    """Lessons of every status, with links of every kind."""
+    return [
+        lesson("A1", "open", link("rule", "norm.root", "failed"), kind="assumption", verdict="wrong"),
+        lesson("R1", "not enforced", kind="cause", not_enforced="No check sees the weather."),
+        lesson(
+            *("G-01", "proved", link("rule", "norm.centred", "proved", says="Centre.")),
+            *(link("mistake", "file.skips", "missed"), link("mistake", "norm.wrong", "caught")),
+            apart_from="The moon is left out.",
+        ),
+        lesson(
+            *("G-02", "enforced", link("stub", "no check"), link("gate", "coverage.rules")),
+            *(link("test", "tests/test_a.py::test_b"),),
+            link("command", "llorch prove", test="tests/test_c.py::test_d"),
+        ),
+        lesson("G-03", "not asked", link("rule", "other.rule", "not asked")),
+    ]
+
+
 def whole():
     """Every status, an error without bound, a window without noise, lines of every kind."""
     first, third = f"{FEATURE}:3", f"{FEATURE}:40"
@@ -180,6 +212,11 @@ def whole():
     }
 
 
+def with_lessons():
+    """The whole trace, of specs that have lessons."""
+    return {**whole(), "lessons": learned()}
+
+
 def sound():
     """A trace in which all is proved, but for one rule that was not run."""
     trace = whole()
@@ -191,7 +228,7 @@ def sound():
 
 
 NOT_TEXT = {
-    *("status", "kind", "level", "precision", "llorch_trace"),
+    *("status", "kind", "level", "precision", "llorch_trace", "verdict"),
     *("share", "error", "got", "wanted", "tolerances", "nearest", "margin", "tolerance"),
 }
 NAMED = {"equations", "instead", "bounds", "statuses", "run"}  # what their keys name is not text either
@@ -207,6 +244,6 @@ def hostile():
             return [spoil(entry, key) for entry in value]
         return value + HOSTILE if isinstance(value, str) and key not in NOT_TEXT else value
 
-    spoiled = spoil(whole())
+    spoiled = spoil(with_lessons())
     spoiled["components"][0]["equations"]["evil"] = HOSTILE
     return spoiled
