@@ -173,7 +173,12 @@ def check(folder: Path | None, elsewhere: Path | None, run: bool, allow_unopened
 @command.command(epilog="Example: llorch postmortem draft --case postmortem")
 @case_option
 @repository_option
-@click.option("--most", default=50, show_default=True, help="Fixes, and claims of one author, at most.")
+@click.option(
+    "--most",
+    default=50,
+    show_default=True,
+    help="Most fixes, and most claims.",
+)
 def draft(folder: Path | None, elsewhere: Path | None, most: int) -> int:
     """Write what the measured facts suggest for bugs.yaml and teams.yaml into the folder drafts of a case.
 

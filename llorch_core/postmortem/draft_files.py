@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
-from textwrap import wrap
+from textwrap import TextWrapper
 
 import yaml
 
@@ -18,7 +18,7 @@ HEAD = """\
 # Drafts of {kind}.yaml, from measured facts. Read each, copy what is right, and answer what is to be written.
 # Nobody has judged them yet: a commit that says fix may mend nothing.
 """
-NOTE = "    # "
+NOTE = TextWrapper(110, initial_indent="    # ", subsequent_indent="    #   ", break_on_hyphens=False)
 SEAL = "# written by llorch postmortem draft, sha256 "
 
 
@@ -27,15 +27,12 @@ def page(kind: str, found: Iterable[Draft]) -> str:
     parts = []
     for entry, notes in found:
         body = yaml.safe_dump([entry], sort_keys=False, allow_unicode=True, width=110)
-        parts.append("".join(f"  {one}\n" for one in body.splitlines()))
+        parts += [f"  {one}\n" for one in body.splitlines()]
         for note in notes:
-            parts += [
-                f"{one}\n" for one in wrap(note, 110, initial_indent="    # ", subsequent_indent="    #   ")
-            ]
+            parts += [f"{one}\n" for one in NOTE.wrap(note)]
         parts.append("\n")
-    return HEAD.format(kind=kind) + (
-        f"{kind}:\n{''.join(parts)}".rstrip() + "\n" if parts else f"{kind}: []\n"
-    )
+    listed = "\n" + "".join(parts).rstrip() if parts else " []"
+    return f"{HEAD.format(kind=kind)}{kind}:{listed}\n"
 
 
 def write_drafts(case: Case, found: Mapping[str, Iterable[Draft]]) -> list[Path]:

@@ -13,10 +13,13 @@ from llorch_core.postmortem.forms import may_lack, properties
 from llorch_core.postmortem.judgement import Bug, Judgement, Team
 from llorch_core.postmortem.origins import Mending, Taken, mendings, of_code, origins, tells
 from llorch_core.postmortem.repository import Repository
-from llorch_core.postmortem.then import Then, counted
+from llorch_core.postmortem.then import CODE, Then, counted
 
-MOST = 50  # bugs from fixes, and claims of one team
+MOST = 50
 Draft = tuple[dict[str, Any], list[str]]  # an entry, and notes about it
+
+
+MARKS = re.compile(r"^[\s#>*_+/-]+|[*`]|[\s:*_]+$")  # of Markdown and of comments
 
 
 def drafts(
@@ -28,7 +31,7 @@ def drafts(
 ) -> dict[str, list[Draft]]:
     """Return drafts of bugs and teams that the judgement does not have yet.
 
-    most  bugs from fixes, the newest first, and claims of one team
+    most  bugs from fixes, the newest first, bugs from claims, and claims of one team
     done  hears of each fix
     """
     then = Then(repository, facts)
@@ -45,7 +48,8 @@ def drafts(
     sources = Sources(repository, facts)
     references = [r for entry in judgement for r in entry.references if r.text or r.subject]
     quoted = {(sources.commit(r.commit), r.text or r.subject) for r in references}
-    withdrawn = [row for row in then.rows("claims.made") if row["withdrawn"] and not known(row, quoted)]
+    claims = then.rows("claims.made")
+    withdrawn = [row for row in claims if row["withdrawn"] and not known(row, quoted)][:most]
     known_authors = {author for team in judgement.of(Team) for author in team.authors}
     authors = [row for row in then.rows("history.authors") if row["author"] not in known_authors]
     return {
@@ -104,16 +108,26 @@ def quote(sha: str, taken: Sequence[Taken]) -> Iterator[dict[str, Any]]:
 
 def claim_taken_back(row: Mapping[str, Any], then: Then, names: set[str]) -> Draft:
     """Return the draft of the bug that a claim was about which was withdrawn."""
-    entry = {"id": name_of(row["text"], names), "title": line(row["text"]), "evidence": [shown(row)]}
+    title = MARKS.sub("", line(row["text"])).strip() or row["word"]
+    entry = {"id": name_of(row["text"], names), "title": title, "evidence": [shown(row)]}
     notes = [f"Claimed on {row['when']} by {row['author']}, and withdrawn: {row['withdrawn']}."]
     if row.get("followed"):
         first = f", first {row['next_fix']}" if row.get("next_fix") else ""
         notes.append(f"Fixes that followed: {row['followed']}{first}.")
     sha = row.get("commit")
     if sha in then.commits:
-        paths = [c.path for c in then.commits[sha].changes]
-        notes += about(sha, sha, paths, then)
+        notes += about(sha, sha, [*touched(row, then)], then)
     return entry, [*notes, rest("bugs", entry)]
+
+
+def touched(row: Mapping[str, Any], then: Then) -> Iterator[str]:
+    """Give the files that a claim is about: its own, and for a message the code of its commit."""
+    if row["where"] != "message":
+        yield row["place"]
+        return
+    for change in then.commits[row["commit"]].changes:
+        if then.repository.inside(change.path) and CODE.search(change.path):
+            yield change.path
 
 
 def team(row: Mapping[str, Any], then: Then, names: set[str], most: int) -> Draft:

@@ -22,7 +22,7 @@ BELOW = ("nearly", "almost", "less than", "fewer than", "under", "up to", "at mo
 ABOVE = ("more than", "over", "at least")
 ROUNDED = rf"(?:({'|'.join((*ABOUT, *BELOW, *ABOVE))})\s*)?"
 ROWS = "rows"
-PERCENT = ("%", "percent", "per cent")
+PERCENT = ("percent", "per cent", "%")
 NEXT = "Write {{{name}}}, or say about, more than or nearly; put what others wrote in quotation marks."
 
 
@@ -106,7 +106,8 @@ def by_unit(facts: Facts) -> dict[str, list[tuple[str, float]]]:
     found: dict[str, list[tuple[str, float]]] = defaultdict(list)
     for name, figure in facts.figures.items():
         if number(figure.value) is not None and re.search(r"[a-z%]", figure.unit):
-            found[figure.unit].append((name, float(number(figure.value) or 0)))
+            unit = PERCENT[0] if figure.unit in PERCENT else figure.unit
+            found[unit].append((name, float(number(figure.value) or 0)))
     return dict(found)
 
 

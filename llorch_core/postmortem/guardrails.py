@@ -15,6 +15,8 @@ from llorch_core.postmortem.git import environment, git, text
 from llorch_core.postmortem.judgement import Guardrail
 from llorch_core.stubs.kinds import KINDS as STUBS
 
+# a command that breaks a copy may commit there, also where git knows nobody
+SOMEBODY = {f"GIT_{who}_{what}": "llorch" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 LONGEST = 600  # seconds of one check
 
 
@@ -78,7 +80,7 @@ def shell(command: str, top: Path) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(
             ["bash", "-c", command],
             cwd=top,
-            env=environment(),
+            env=environment() | SOMEBODY,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=LONGEST,

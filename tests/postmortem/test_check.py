@@ -290,12 +290,14 @@ def test_what_others_wrote_may_be_quoted_where_the_evidence_has_it(case):
 
 
 def test_rows_for_evidence_give_the_figures_of_their_entry(case):
-    """The one commit of Bob, which no figure has."""
+    """The one commit of Bob, which no figure has; and there are two rows, of whatever is counted."""
     spoil(case, "process.yaml", "The repair brought the fault.", "1 commit of 2 lines brought the fault.")
     assert [p.got for p in checked(case).problems] == ["1 commit", "2 lines"]
     row = "evidence:\n      - {table: history.authors, where: {author: Bob Roe}}"
     spoil(case, "process.yaml", "evidence:", row)
     assert [p.got for p in checked(case).problems] == ["2 lines"]
+    spoil(case, "process.yaml", row, f"{row}\n      - {{table: history.authors}}")
+    assert checked(case).problems == []
 
 
 def test_stale_facts_are_told(case):

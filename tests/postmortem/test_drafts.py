@@ -1,6 +1,7 @@
 """Drafts say what the facts suggest: a bug's first commit, who touched the files, the tests there were."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -69,9 +70,27 @@ def test_a_draft_says_who_had_touched_the_files_and_which_tests_there_were(found
         "To be written: severity, symptom, verdict, how_found, how_missed, what, why, impact, should_have,"
         " changes.",
     ]
-    assert found["bugs"][2][1][0] == (
+    entry, notes = found["bugs"][2]
+    assert entry["title"] == "FIXED: the sum is right"
+    assert notes[2] == "Before, docs/VICTORY.md was changed by nobody."
+    assert notes[0] == (
         "Claimed on 2024-03-04T11:00:00+00:00 by Bob Roe, and withdrawn: the line went with 3a8bda80."
     )
+
+
+def test_a_test_that_came_later_is_not_held_against_that_day(made):
+    """The stub of the day after could not have found it; where nothing was measured, that is said."""
+    case, hashes, _ = made
+    facts = make_facts(hashes[4])
+    fixes = [(hashes[4], "2024-03-04T13:00:00+00:00", "Round once, at the end")]
+    facts.table("history.fixes", ("commit", "when", "subject"), fixes, "", "")
+    table = facts.tables["tests.cannot_fail"]
+    facts.tables["tests.cannot_fail"] = replace(table, rows=((*table.rows[0][:-1], "2024-03-05"),))
+    ((_, notes),) = drafts(case.repository(), facts, Judgement(case.folder))["bugs"]
+    assert notes[2].endswith("tests/test_total.py; of what is left of them today, each can fail.")
+    del facts.tables["tests.cannot_fail"]
+    ((_, notes),) = drafts(case.repository(), facts, Judgement(case.folder))["bugs"]
+    assert notes[2].endswith("tests/test_total.py; whether they could fail was not measured.")
 
 
 def test_an_author_gives_a_team_with_what_was_claimed_and_delivered(found):

@@ -96,8 +96,13 @@ def test_a_quotation_is_left_alone_where_the_evidence_has_it():
 
 
 def test_units_are_those_of_the_measured_numbers():
-    """Two figures in commits and authors, and two more."""
-    measured = by_unit(make_facts("0" * 40))
+    """However percent is written; a date is no number."""
+    facts = make_facts("0" * 40)
+    facts.figure("tests.share", 4.2, "per cent", "", "")
+    facts.figure("lines.share", 88.7, "%", "", "")
+    facts.figure("history.first", "2024-03-04", "date in UTC", "", "")
+    measured = by_unit(facts)
+    assert [name for name, _ in measured.pop("percent")] == ["tests.share", "lines.share"]
     assert measured["commits"] == [("history.commits", 4.0)]
     assert sorted(measured) == ["authors", "commits", "lines", "tests"]
 

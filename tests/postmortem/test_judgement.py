@@ -141,6 +141,23 @@ def test_what_has_another_form_is_left_out_and_told(tmp_path, text, line, wanted
     assert "two" in judgement.ids or "id: two" not in text
 
 
+def test_an_entry_without_an_id_is_left_out_and_told(tmp_path):
+    """Nothing could point to it."""
+    judgement = read(tmp_path, "guardrails.yaml", f"guardrails:\n{GUARDRAIL}  - {{title: Two, stub: a}}\n")
+    assert [g.id for g in judgement.of(Guardrail)] == ["a_rail"]
+    assert [(p.line, p.says) for p in judgement.problems] == [(3, "id is left out")]
+
+
+def test_a_reference_of_no_kind_is_told_and_its_entry_left_out(tmp_path):
+    """A line without a text shows nothing."""
+    text = "bugs:\n  - id: a_bug\n    title: A bug\n    evidence:\n      - {path: a.py, line: 3}\n"
+    judgement = read(tmp_path, "bugs.yaml", text)
+    assert judgement.of(Bug) == ()
+    form = [p for p in judgement.problems if p.kind == "form"]
+    assert form[0].wanted.startswith("path, line and text; commit and subject;")
+    assert {p.line for p in form} == {5}
+
+
 @pytest.mark.parametrize(
     ("text", "kind"),
     [("bugs:\n  - id: b\n", "form"), ("- a\n- b\n", "form"), ("guardrails: 3\n", "form")],
