@@ -9,6 +9,7 @@ from itertools import pairwise
 from operator import attrgetter
 from pathlib import PurePosixPath as Path
 
+from llorch_core.postmortem.authors import folded
 from llorch_core.postmortem.facts import Facts
 from llorch_core.postmortem.git import lines
 from llorch_core.postmortem.history_commands import Commands
@@ -71,8 +72,8 @@ def tags(repository: Repository) -> Iterator[Event]:
 
 def authors(ordered: Sequence[Commit]) -> Iterator[Event]:
     """Give the first commit of those who wrote most."""
-    counted = Counter(commit.author.lower() for commit in ordered)
-    first = {commit.author.lower(): commit for commit in reversed(ordered)}
+    counted = Counter(folded(commit.author) for commit in ordered)
+    first = {folded(commit.author): commit for commit in reversed(ordered)}
     for name, _ in counted.most_common(AUTHORS):
         yield event(first[name], "author", first[name].author)
 

@@ -11,6 +11,8 @@ MOST = 100
 
 def join(repository: Repository, settings: Settings, facts: Facts) -> None:
     """Multiply the churn of each file by its complexity, from the history and the structure."""
+    if "structure.files" not in facts.tables:
+        return  # the structure was not measured
     complexity = {row["file"]: row["complexity"] for row in facts.tables["structure.files"].dicts()}
     churned = facts.tables["history.churn"]
     rows = []

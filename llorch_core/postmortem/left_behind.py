@@ -86,11 +86,26 @@ def partners(history: Named, tracked: set[str]) -> Iterator[tuple[str, str]]:
     closest = changed_with(history, tracked)
     for file in sorted(known):
         if kind(file) in ("spec", "test"):
-            stem = AROUND_TEST.sub("", Path(file).stem).lower()
-            same = [] if stem in SAYS_NOTHING else by_stem.get(stem, [])
-            code = max(same, key=lambda name: nearness(file, name)) if same else closest.get(file)
+            code = of_same_name(file, by_stem) or closest.get(file)
             if code:
                 yield file, code
+
+
+def of_same_name(file: str, by_stem: Mapping[str, Sequence[str]]) -> str | None:
+    """Return the code that a specification or test is named after, in the part that it belongs to."""
+    stem = AROUND_TEST.sub("", Path(file).stem).lower()
+    part = part_of(file)
+    same = [name for name in by_stem.get(stem, ()) if name.startswith(part)]
+    return max(same, key=lambda name: nearness(file, name)) if same and stem not in SAYS_NOTHING else None
+
+
+def part_of(file: str) -> str:
+    """Return the folder that holds the folder of tests or specifications that a file is in."""
+    folders = Path(file).parts[:-1]
+    for at, folder in enumerate(folders):
+        if folder.lower() in TEST_FOLDERS | SPEC_FOLDERS:
+            return "".join(f"{one}/" for one in folders[:at])
+    return ""
 
 
 def nearness(one: str, other: str) -> tuple[int, bool]:

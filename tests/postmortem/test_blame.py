@@ -22,24 +22,34 @@ def changed(*edits):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Two branches that change one file, which one of them renames; the merge adds a line of its own."""
+    """Two branches that change one file, which one of them renames.
+
+    The merge adds a line of its own, and keeps one that the main branch took away. A later one takes the
+    file of its side whole, though both sides wrote one line of it alike.
+    """
     history = History()
     fork = history.commit("begin", {"a.py": changed(), "same.md": "1\n2\n", ODD: "odd\n", "b.bin": b"\0"})
     side = history.commit(
         "aside", {"a.py": changed((3, "aside\n"), (4, "")), "new.md": "x"}, branch="side", parent=fork
     )
-    history.commit("main", {"a.py": changed((20, "main\nmain\n")), "same.md": "1\n"}, parent=fork)
+    history.commit("main", {"a.py": changed((20, "main\nmain\n"), (25, "")), "same.md": "1\n"}, parent=fork)
     history.commit("move", {}, renames=[("a.py", "src.py")])
     both = changed((3, "aside\n"), (4, ""), (20, "main\nmain\n"), (30, "of the merge\n"))
     history.commit("join", {"src.py": both, "new.md": "x", "a.py": None}, merge=side)
     history.commit("end", {"src.py": "top\n" + both, ODD: "odd\nand even", "other.py": changed((9, "9\n"))})
-    history.commit("away", {"other.py": None, "b.bin": "text\n"})
+    history.commit("away", {"other.py": None, "b.bin": "text\n", "link": "to be\none\n", "z.md": "1\n"})
+    fork = history.commit("retype", {"z.md": "1\n2\n"})
+    history.stream.append(b"M 120000 inline link\ndata 4\nz.md\n")  # and link is one
+    new = changed((5, "both\n"), (12, "aside\n"))
+    side = history.commit("aside", {"src.py": new}, branch="side", parent=fork)
+    history.commit("main", {"src.py": None, "moved.py": changed((5, "both\n"), (20, "main\n"))}, parent=fork)
+    history.commit("take theirs", {"src.py": None, "moved.py": new}, merge=side)
     folder = tmp_path_factory.mktemp("repository")
     history.make(folder)
     return folder
 
 
-@pytest.mark.parametrize("revision", ["HEAD", "HEAD~1", "HEAD~2", "HEAD~2^2"])
+@pytest.mark.parametrize("revision", ["HEAD", "HEAD~2", "HEAD~4", "HEAD~5", "HEAD~5^2"])
 def test_lines_are_blamed_as_git_blames_them(made, revision):
     """Every file by git, one after the other."""
     wanted = Counter()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llorch_core.postmortem import history, hot_spots
+from llorch_core.postmortem import history, hot_spots, left_behind
 from llorch_core.postmortem.case import Settings
 from llorch_core.postmortem.dig import nothing_yet
 from llorch_core.postmortem.repository import Repository
@@ -32,7 +32,8 @@ def told(undone):
     }
     story.commit("begin", begin, when="2024-03-04T09:00:00+00:00")
     engine[0] = "line one\n"
-    fixed = {"src/engine.py": "".join(engine)}
+    worker = worker.replace("work 1\n", "work one\n")
+    fixed = {"src/engine.py": "".join(engine), "old/worker.py": worker}
     story.commit("fix: the first line", fixed, author=LOUD, when="2024-03-04T23:30:00+00:00")
     moved = [("old/worker.py", "src/worker.py")]
     story.commit("move the worker, with a prefix", {}, renames=moved, when="2024-03-05T10:00:00+00:00")
@@ -102,13 +103,13 @@ def test_every_figure_is_as_it_was_made(facts):
         "history.bursts": 1,
         "history.reverts": 1,
         "history.fixes": 2,
-        "history.added": 66,
-        "history.deleted": 21,
+        "history.added": 67,
+        "history.deleted": 22,
         "history.renames": 1,
         "history.files_ever": 9,
         "history.files_now": 7,
         "history.lines_now": 45,
-        "history.lines_now_percent": 68.2,
+        "history.lines_now_percent": 67.2,
     }
 
 
@@ -125,16 +126,16 @@ def test_each_command_of_a_table_runs(made, facts):
 
 
 def test_a_file_moved_into_the_path_brings_its_history(made):
-    """Of the worker four commits; git log alone follows it to the third."""
+    """Of the worker five commits; git log alone follows it to the third."""
     figures = measured(made[0], "src/worker.py").figures
-    assert figures["history.commits"].value == 4
-    assert figures["history.added"].value == 22
+    assert figures["history.commits"].value == 5
+    assert figures["history.added"].value == 23
     assert len(run(made[0], "log", "--format=%H", "--", "src/worker.py").split()) == 3
 
 
 def test_the_zone_says_which_day_it_is(made, facts):
     """Half past eleven in the evening of the fourth, UTC, is the fifth in Amsterdam."""
-    days = [("2024-03-04", 1, 40, 0), ("2024-03-05", 6, 10, 3)]
+    days = [("2024-03-04", 1, 40, 0), ("2024-03-05", 6, 11, 4)]
     days += [("2024-03-20", 10, 16, 16), ("2024-03-21", 1, 0, 2)]
     assert facts.tables["history.days"].rows == tuple(days)
     assert measured(made[0], zone="UTC").tables["history.days"].rows[0][:2] == ("2024-03-04", 2)
@@ -145,7 +146,7 @@ def test_the_zone_says_which_day_it_is(made, facts):
 def test_authors_are_folded_by_mailmap_and_case(facts):
     """Two spellings of Alice are one, and Bob is Robert Roe."""
     assert facts.tables["history.authors"].rows == (
-        ("Alice Doe", 16, 59, 21, "2024-03-04T10:00:00+01:00", "2024-03-21T22:00:00+01:00"),
+        ("Alice Doe", 16, 60, 22, "2024-03-04T10:00:00+01:00", "2024-03-21T22:00:00+01:00"),
         ("Robert Roe", 2, 7, 0, "2024-03-05T12:00:00+01:00", "2024-03-05T13:00:00+01:00"),
     )
 
@@ -160,6 +161,18 @@ def test_a_burst_is_many_commits_in_a_row(facts):
     """Ten, six minutes from each to the next."""
     burst = ("2024-03-20T19:48:00+01:00", "2024-03-20T20:42:00+01:00", 10, 0.9)
     assert facts.tables["history.bursts"].rows == (burst,)
+
+
+def test_a_burst_ends_with_a_pause_of_more_than_an_hour(tmp_path):
+    """Ten commits an hour apart are one; the eleventh comes a second too late."""
+    story = History()
+    for n in range(10):
+        story.commit(f"{n}", {"a.md": f"{n}\n"})
+    story.commit("late", {"a.md": "late\n"}, when="2024-03-04T20:00:01+00:00")
+    story.make(tmp_path)
+    facts = measured(tmp_path)
+    assert [row[2:] for row in facts.tables["history.bursts"].rows] == [(10, 9.0)]
+    assert shell(tmp_path, facts.figures["history.bursts"].command) == "1"
 
 
 def test_a_revert_is_told_with_what_it_reverts(made, facts):
@@ -178,7 +191,7 @@ def test_fixes_are_told_by_the_word(facts):
 def test_churn_follows_a_rename(facts):
     """The worker was written under another name; what is gone is not there."""
     churn = facts.tables["history.churn"].rows
-    assert churn[:2] == (("src/engine.py", 12, 21, 11, 32), ("src/worker.py", 4, 22, 2, 24))
+    assert churn[:2] == (("src/engine.py", 12, 21, 11, 32), ("src/worker.py", 5, 23, 3, 26))
     assert {row[0] for row in churn[2:]} == {
         "src/side.py",
         "README.md",
@@ -188,28 +201,81 @@ def test_churn_follows_a_rename(facts):
     }
 
 
+def test_another_file_of_the_same_name_is_another_file(tmp_path):
+    """The last one was b and then a; an older a is not it."""
+    story = History()
+    story.commit("an older a", {"a.py": body(9)})
+    story.commit("is deleted", {"a.py": None})
+    story.commit("write b", {"b.py": body(5, "b")})
+    story.commit("call it a", {}, renames=[("b.py", "a.py")])
+    story.commit("call it c", {}, renames=[("a.py", "c.py")])
+    story.make(tmp_path)
+    assert measured(tmp_path).tables["history.churn"].rows == (("c.py", 3, 5, 0, 5),)
+
+
 def test_files_that_change_together_are_found(facts):
     """Six of the seven changes of the one are changes of the other."""
     assert facts.tables["history.together"].rows == (("src/side.py", "src/engine.py", 6, 7, 0.857),)
 
 
 def test_a_test_and_a_specification_left_behind_are_found(facts):
-    """The engine changed eleven times after its test, the worker three times after its specification."""
+    """The engine changed eleven times after its test, the worker four times after its specification."""
     begin = "2024-03-04T10:00:00+01:00"
     assert facts.tables["history.left_behind"].rows == (
         ("tests/test_engine.py", "test", "src/engine.py", begin, "2024-03-20T20:42:00+01:00", 11),
-        ("specs/worker.md", "spec", "src/worker.py", begin, "2024-03-21T22:00:00+01:00", 3),
+        ("specs/worker.md", "spec", "src/worker.py", begin, "2024-03-21T22:00:00+01:00", 4),
     )
 
 
+@pytest.mark.parametrize(
+    ("file", "code"),
+    [
+        ("tests/src/test_engine.py", "src/engine.py"),
+        ("crates/a/tests/engine_test.rs", "crates/a/src/engine.rs"),
+        ("crates/b/tests/engine.rs", None),  # there is none in b
+        ("lib/engine.spec.ts", "lib/engine.ts"),
+        ("lib/engine_test.go", "lib/engine.go"),  # of two that are as near, the one of the same language
+        ("tests/mod.rs", None),  # says nothing
+        ("lib/specs/Engine.md", "lib/engine.go"),
+        ("specs/nothing.md", None),
+    ],
+)
+def test_a_test_is_about_the_code_of_its_name(file, code):
+    """In its own part of the repository, the nearest."""
+    codes = ["crates/a/src/engine.rs", "lib/engine.go", "lib/engine.ts", "src/engine.py"]
+    by_stem = {"engine": codes, "mod": ["src/mod.rs"]}
+    assert left_behind.of_same_name(file, by_stem) == code
+
+
+@pytest.mark.parametrize(
+    ("file", "kind"),
+    [
+        ("src/engine.py", "code"),
+        ("src/contest.py", "code"),
+        ("src/test_engine.py", "test"),
+        ("lib/engine.spec.ts", "test"),
+        ("cuda/EngineTest.cpp", "test"),
+        ("crates/a/tests/util.rs", "test"),
+        ("features/engine.feature", "spec"),
+        (".specs/00_engine.md", "spec"),
+        ("docs/engine-spec.md", "spec"),
+        ("requirements.txt", None),
+        ("docs/inspection.md", None),
+    ],
+)
+def test_specifications_and_tests_are_told_by_name_and_folder(file, kind):
+    """From code, and from what is neither."""
+    assert left_behind.kind(file) == kind
+
+
 def test_the_lines_of_each_day_that_are_still_there_are_counted(facts):
-    """Of the forty of the first day, those of the engine and the attic are gone, and one of the README.
+    """Of the forty of the first day, those of the engine and the attic are gone, and two others.
 
     The last day added none.
     """
     assert facts.tables["history.survival"].rows == (
-        ("2024-03-04", 40, 28, 0.7),
-        ("2024-03-05", 10, 6, 0.6),
+        ("2024-03-04", 40, 27, 0.675),
+        ("2024-03-05", 11, 7, 0.636),
         ("2024-03-20", 16, 11, 0.688),
     )
 
@@ -243,6 +309,6 @@ def test_hot_spots_are_churn_times_complexity(made, facts):
     facts.table("structure.files", columns, rows, "made", "true")
     hot_spots.join(Repository(made[0]), Settings("made", ""), facts)
     assert facts.tables["history.hot_spots"].rows == (
-        ("src/worker.py", 4, 24, 5, 120),
+        ("src/worker.py", 5, 26, 5, 130),
         ("src/engine.py", 12, 32, 2, 64),
     )
