@@ -18,7 +18,7 @@ from llorch_core.postmortem.sentences import sentences
 from llorch_core.postmortem.timeline import axis, commits
 from llorch_core.postmortem.wording import count
 
-BLOCKS = " ▁▂▃▄▅▆▇█"
+BLOCKS, SHADES = " ▁▂▃▄▅▆▇█", "█▒░·"
 MOST_BARS, BAR = 5, 24  # rows, and characters of the longest bar
 BEGIN, END = "\x02", "\x03"  # around a figure, for no text of ours has them
 COLOURS = {"k-code": "blue", "k-comment": "magenta", "k-blank": "bright_black", "k-good": "green"} | {
@@ -80,16 +80,18 @@ def days(facts: Facts) -> Iterator[Text]:
 
 
 def drawn_rows(found: bars.Bars) -> Iterator[Text]:
-    """Give the first rows of a table with bars."""
+    """Give the first rows of a table with bars; each part of a bar has a colour and a shade of its own."""
     shown, at = found.rows[:MOST_BARS], found.columns.index("lines") if "lines" in found.columns else 0
-    wide = max(len(row.name) for row in shown)
+    wide = max((len(row.name) for row in shown), default=0)
+    shades = {kind: (shade, COLOURS[kind]) for (kind, _), shade in zip(found.keys, SHADES, strict=False)}
     for row in shown:
         line = Text(f"{row.name:{wide}}  {row.numbers[at]:>9,}  ")
         for part in row.parts:
-            line.append("█" * max(1, round(BAR * part.width / bars.WIDE)), COLOURS[part.kind])
+            shade, colour = shades[part.kind]
+            line.append(shade * max(1, round(BAR * part.width / bars.WIDE)), colour)
         yield line
-    names = ", ".join(f"[{COLOURS[kind]}]█[/] {text}" for kind, text in found.keys)
+    legend = Text(f"{found.columns[at]}:", "dim")
+    for kind, text in found.keys:
+        legend.append(f" {shades[kind][0]}", shades[kind][1]).append(f" {text}", "dim")
     more = len(found.rows) + found.left_out - len(shown)
-    legend = Text.from_markup(f"{found.columns[at]}; {names}" + (f"; {more} more rows" if more else ""))
-    legend.stylize("dim")
-    yield legend
+    yield legend.append(f"; {more} more rows" if more else "", "dim")

@@ -46,7 +46,7 @@ SENTENCES = {
     "tests": (
         "{tests.tests} tests in {tests.files} files. By their text, {tests.cannot_fail} cannot fail"
         " ({tests.share_cannot_fail}); {tests.gone} are of what is gone, {tests.ignored} are ignored;"
-        " together {tests.no_evidence} ({tests.share_no_evidence}) show nothing.",
+        " together {tests.no_evidence} ({tests.share_no_evidence}) are no evidence.",
         "By what they are: empty {tests.empty}, stubs {tests.stubs}, no check {tests.no_check}, checks"
         " of a constant {tests.constant}, of their own values {tests.own_values}, swallowed"
         " {tests.swallowed}.",
@@ -72,7 +72,7 @@ HEADLINES = (
     " {history.last}.",
     "{structure.code} lines of code, and {documents.lines_per_line_of_code} lines of documents for each.",
     "Of {tests.tests} tests, {tests.cannot_fail} cannot fail; with those that are ignored or test what is"
-    " gone, {tests.share_no_evidence} show nothing.",
+    " gone, {tests.share_no_evidence} are no evidence.",
     "Of {claims.made} claims of success, {claims.followed_by_fixes} were followed by a fix; of"
     " {claims.root_causes} root causes that were announced, {claims.root_causes_withdrawn} were withdrawn.",
     "Of {requirements.ids} ids of requirements, {requirements.uncited} are cited by neither code nor tests.",

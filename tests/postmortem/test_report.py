@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import json
 import re
 from importlib import import_module
 from itertools import pairwise
@@ -12,6 +13,7 @@ from urllib.parse import unquote
 import html5lib
 import pytest
 from click.testing import CliRunner
+from jsonschema import validate
 from rich.console import Console
 
 from llorch_core.cli.postmortem import command
@@ -33,6 +35,7 @@ from tests.postmortem.example import CASE, make_case, make_repository
 from tests.postmortem.findings import COMMIT, HOSTILE, figures, hostile, measured, nothing
 from tests.trace.test_report import Page
 
+SCHEMAS = Path(__file__).parents[2] / "specs" / "schema"
 NAMES = {
     *("EXECUTIVE_SUMMARY.md", "PHASE_1_ARCHAEOLOGY.md", "PHASE_2_TEAMS.md", "PHASE_3_BUGS.md"),
     *("PHASE_4_DECISIONS.md", "PHASE_5_POSTMORTEM.md", "report.html"),
@@ -233,6 +236,7 @@ def test_every_figure_that_a_sentence_names_is_measured_and_every_table_that_is_
         import_module(f"llorch_core.postmortem.{name}").measure(repository, settings, facts)
     for name in JOINS:
         import_module(f"llorch_core.postmortem.{name}").join(repository, settings, facts)
+    validate(facts.as_json(), json.loads((SCHEMAS / "facts.schema.json").read_text(encoding="utf-8")))
     told = [*HEADLINES, *(one for some in SENTENCES.values() for one in some)]
     assert {name for one in told for name in names(one)} | {
         name for name, _ in NUMBERS
