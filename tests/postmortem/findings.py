@@ -14,7 +14,7 @@ TABLES = {
     "history.events": (
         "when kind subject commit",
         [
-            ["2024-03-04T09:00:00+00:00", "first commit", "Begin", COMMIT],
+            ["2024-03-04T09:00:00+00:00", "first", "Begin", COMMIT],
             ["2024-03-08T17:30:00+00:00", "tag", "v1", COMMIT],
         ],
     ),

@@ -304,9 +304,9 @@ def test_the_five_questions_are_asked_and_what_was_not_answered_is_said(made, tm
 def test_evidence_that_was_not_opened_or_does_not_show_it_is_marked(made, tmp_path):
     text = made["whole"]["PHASE_3_BUGS.md"]
     assert text.count("**(not opened: the repository is not on this machine)**") == 4
-    assert "2 of 2 pieces of evidence not opened" in Page(made["whole"]["report.html"]).text(
-        "entry-cents_cut_off"
-    )
+    bug = Page(made["whole"]["report.html"]).text("entry-cents_cut_off")
+    assert "2 of 2 pieces of evidence not opened" in bug
+    assert bug.count("not opened: the repository is not on this machine") == 2
     case, _ = make_case(tmp_path)
     file = case / "bugs.yaml"
     file.write_text(file.read_text().replace("return round(sum(prices), 2)", "return nothing"))
@@ -502,14 +502,14 @@ def test_columns_stand_where_their_days_are_and_are_as_high_as_their_commits():
 @pytest.mark.parametrize(
     ("last", "each", "columns", "first"),
     [
-        ("2024-06-30", "day", 2, "4 March 2024: 3 commits"),
+        ("2024-06-30", "day", 2, "6 March 2024: 3 commits"),
         ("2025-06-30", "week", 2, "the week from 4 March 2024: 3 commits"),
         ("2034-06-30", "month", 2, "March 2024: 3 commits"),
     ],
 )
 def test_a_long_history_is_told_by_week_or_month(last, each, columns, first):
     facts = figures()
-    facts.table("history.days", ["day", "commits"], [["2024-03-04", 3], [last, 1]], "", "")
+    facts.table("history.days", ["day", "commits"], [["2024-03-06", 3], [last, 1]], "", "")
     along = timeline.axis(facts)
     found = timeline.commits(facts, along)
     assert (found.each, len(found.columns), found.columns[0].title) == (each, columns, first)
@@ -521,11 +521,16 @@ def test_a_long_history_is_told_by_week_or_month(last, each, columns, first):
 def test_a_timeline_has_a_lane_for_each_kind_and_crowded_ones_are_columns(reports):
     found = pictures.timeline(reports["whole"])
     lanes = {lane.name: lane for lane in found.lanes}
-    assert list(lanes) == ["ends and tags", "other", "claims", "withdrawn", "reverts", "decisions"]
+    assert list(lanes) == ["ends and tags", "claims", "withdrawn", "reverts", "decisions"]
     assert lanes["claims"].dense
     assert (lanes["claims"].total, len(lanes["claims"].marks)) == (36, 1)
     assert lanes["claims"].marks[0].title.startswith("36, the first: 8 Mar 2024, 12:00: FIXED")
     assert not lanes["withdrawn"].dense
+    first, tag = lanes["ends and tags"].marks
+    assert (first.title, tag.title) == ("4 Mar 2024, 09:00: first: Begin", "8 Mar 2024, 17:30: tag: v1")
+    hour = (timeline.WIDE - timeline.LEFT - timeline.RIGHT) / (5 * 24)  # five days, from midnight on
+    places = [timeline.LEFT + hour * 9, timeline.LEFT + hour * (4 * 24 + 17.5)]
+    assert [first.x, tag.x] == pytest.approx(places, abs=0.01)
     assert pictures.timeline(reports["nothing"]) is None
 
 
