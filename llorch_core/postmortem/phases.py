@@ -73,7 +73,9 @@ def spaced(text: str) -> str:
 
 def document(report: Report, title: str, text: Text, lines: Iterable[str]) -> str:
     """Return a document: its head, what it says, and how each figure of it was measured."""
-    body = [f"# {escape(title)}: {escape(report.title)}", "", escape(report.about), *lines]
+    body = [f"# {escape(title)}: {escape(report.title)}", "", escape(report.about)]
+    body += ["", f"**{escape(report.stale)}**"] if report.stale else []
+    body += lines
     if text.used:
         body += ["", "## How this was measured", "", *measured(sorted(text.used.items()))]
     return "\n".join(body) + "\n"

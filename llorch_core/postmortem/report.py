@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from llorch_core.postmortem.case import Case
-from llorch_core.postmortem.check import check_evidence, check_ruled_out
+from llorch_core.postmortem.check import check_evidence, check_facts, check_ruled_out
 from llorch_core.postmortem.checked import Checked
 from llorch_core.postmortem.errors import PostmortemError
 from llorch_core.postmortem.evidence import Sources, sources_of
@@ -38,6 +38,12 @@ class Report:
         part = f"{a.path} in {a.repository}" if a.path else f"The repository {a.repository}"
         when = f"measured on {date(a.measured)}; every date is in the time zone {a.zone}"
         return f"{part} at commit {a.commit[:12]}, {when}."
+
+    @property
+    def stale(self) -> str:
+        """What a reader must know of the facts as a whole, "" where they are about what the case is about."""
+        found = next((p for p in self.checked.problems if p.kind == "stale"), None)
+        return f"stale: {found.says} (wanted {found.wanted}, got {found.got})" if found else ""
 
     @cached_property
     def unopened(self) -> Mapping[tuple[str, int], str]:
@@ -72,7 +78,10 @@ def report_on(case: Case, elsewhere: Path | None = None) -> Report:
     """
     facts = read_facts(case.facts_file)
     judgement = read_judgement(case.folder)
-    return Report(case.settings.title, facts, judgement, examined(judgement, sources_of(case, elsewhere)))
+    sources = sources_of(case, elsewhere)
+    checked = examined(judgement, sources)
+    check_facts(checked, case.settings, sources)
+    return Report(case.settings.title, facts, judgement, checked)
 
 
 def examined(judgement: Judgement, sources: Sources) -> Checked:

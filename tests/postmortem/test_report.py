@@ -22,6 +22,7 @@ from llorch_core.postmortem import bars, pictures, scatter, timeline
 from llorch_core.postmortem.case import Settings, open_case
 from llorch_core.postmortem.checked import Checked
 from llorch_core.postmortem.dig import JOINS, SECTIONS, nothing_yet
+from llorch_core.postmortem.dig import write as write_facts
 from llorch_core.postmortem.errors import PostmortemError
 from llorch_core.postmortem.evidence import Sources
 from llorch_core.postmortem.fill import fill, names
@@ -31,7 +32,7 @@ from llorch_core.postmortem.report import Report, documents, examined, report_on
 from llorch_core.postmortem.repository import Repository
 from llorch_core.postmortem.sections import sections
 from llorch_core.postmortem.sentences import HEADLINES, NUMBERS, SENTENCES, sentences
-from tests.postmortem.example import CASE, make_case, make_repository
+from tests.postmortem.example import CASE, make_case, make_facts, make_repository
 from tests.postmortem.findings import COMMIT, HOSTILE, figures, hostile, measured, nothing
 from tests.trace.test_report import Page
 
@@ -316,6 +317,15 @@ def test_evidence_that_was_not_opened_or_does_not_show_it_is_marked(made, tmp_pa
     assert text.count("**(not there: till/total.py at") == 1
     bug = report.judgement.find("cents_cut_off")
     assert report.doubts(bug) == "1 of 2 pieces of evidence not there"
+
+
+def test_facts_of_another_commit_are_told_on_top_of_every_document(made, tmp_path):
+    case, hashes = make_case(tmp_path)
+    write_facts(make_facts(hashes[2]), case / "facts.json")
+    for name, text in documents(report_on(open_case(case))).items():
+        assert "stale: the facts were measured at another commit" in text, name
+        assert hashes[2][:12] in text
+        assert "stale: the facts" not in made["opened"][name]
 
 
 def test_what_was_opened_has_no_mark(reports, made):
