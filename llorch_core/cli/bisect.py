@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from llorch_core.postmortem.step import Check, Step
 
 COLOURS = {"good": "green", "bad": "red", "skip": "yellow", "abort": "bold red"}
+MOST_FILES = 12  # that the report lists
 KINDS = ("command", "python", "dump")  # of engines that are in the repository, and not in llorch
 EXAMPLE = "For example: llorch bisect . --good v1.0 --check 'make test'"
 
@@ -118,7 +119,7 @@ def check_of(
                 raise UsageError(f"{option} belongs to --engine, and there is --check.\nLeave it out.")
         words = ("sh", "-c", command_line or "")
         return Check(command_line or "", words, setup=setup, timeout=timeout, keep=keep)
-    check_engine(engine, component)
+    check_engine(engine)
     options = ["--json", "--engine", engine]
     options += ["--model", str(model.absolute())] if model else []
     options += ["--names", str(Path(names).absolute()) if Path(names).is_file() else names] if names else []
@@ -127,9 +128,8 @@ def check_of(
     return Check(engine, verify, True, (*today, "diagnose", *options), setup, timeout, keep)
 
 
-def check_engine(engine: str, component: str | None) -> None:
+def check_engine(engine: str) -> None:
     """Raise UsageError where an engine is not of the repository, or not named as `llorch verify` has it."""
-    from llorch_core.spec.suite import load_specs
     from llorch_core.subject.program import parse
 
     kind, _, rest = engine.partition(":")
@@ -140,9 +140,6 @@ def check_engine(engine: str, component: str | None) -> None:
         )
     if kind == "command":
         parse(rest)
-    parts = [part.id for part in load_specs().parts()]
-    if component is not None and component not in parts:
-        raise UsageError(f"there is no component {component}. There are: {', '.join(parts)}.")
 
 
 def check_log(log: Path) -> None:
@@ -193,9 +190,9 @@ def asked(step: Step, number: int, left: int | None) -> str:
 
 def because(step: Step) -> str:
     """Return why a commit was skipped, or the first rule that an engine broke there."""
-    if step.broken:
-        rest = f" and {len(step.broken) - 1} more" if len(step.broken) > 1 else ""
-        return f" ({step.broken[0]['rule']}{rest})"
+    if step.rules:
+        rest = f" and {len(step.rules) - 1} more" if len(step.rules) > 1 else ""
+        return f" ({step.rules[0]['rule']}{rest})"
     return f" ({step.why})" if step.verdict in ("skip", "abort") else ""
 
 
@@ -206,8 +203,11 @@ def print_report(out: Console, found: Bisection) -> None:
     table.add_column(overflow="fold")
     for name, lines in paragraphs(found):
         table.add_row(name, Text("\n".join(lines)))
+    told = out.is_terminal and Console(stderr=True).is_terminal  # each step, as it ended, above this
+    if told:
+        out.print()
     out.print(table)
-    if not (out.is_terminal and Console(stderr=True).is_terminal):  # there they were told as they ended
+    if not told:
         print_steps(out, found.steps)
     if found.reason:
         out.print(Text.assemble("\n", ("could not tell", "bold yellow"), f": {found.reason}"), soft_wrap=True)
@@ -225,7 +225,8 @@ def paragraphs(found: Bisection) -> Iterator[tuple[str, Sequence[str]]]:
     bad = found.first_bad
     if bad:
         yield "first bad commit", [bad.commit, f"{bad.author}, {bad.when}", bad.subject]
-        yield "it changes", [changed(file) for file in bad.files] or ["no file"]
+        more = [f"… and {len(bad.files) - MOST_FILES:,} more"] if len(bad.files) > MOST_FILES else []
+        yield "it changes", [changed(file) for file in bad.files[:MOST_FILES]] + more or ["no file"]
     for n, candidate in enumerate(found.candidates):
         line = f"{candidate.commit[:12]} {candidate.when} {candidate.author}: {candidate.subject}"
         yield "" if n else "one of these", [line]
@@ -249,7 +250,7 @@ def of_engine(found: Bisection) -> Iterator[tuple[str, Sequence[str]]]:
     yield "rules", [f"{rule['rule']} {rule['status']}: {rule['says']}" for rule in wrong["rules"]]
     parents = [step for step in found.steps if step.commit in found.first_bad.parents]
     for step in parents:
-        passed = words.count(sum(rule["status"] == "passed" for rule in step.rules), "rule")
+        passed = words.count(step.passed, "rule")
         says = f"passes {passed}, and breaks none" if step.verdict == "good" else f"is {step.verdict}"
         yield "before it", [f"{step.commit[:12]} {says}"]
 

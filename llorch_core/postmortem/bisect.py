@@ -11,7 +11,7 @@ from typing import Any
 
 from llorch_core.postmortem.between import Culprit, ends, opened, reaching, shown
 from llorch_core.postmortem.errors import PostmortemError
-from llorch_core.postmortem.hunt import Take, hunt, look, write_order
+from llorch_core.postmortem.hunt import Take, hunt, look, scope_of, write_order
 from llorch_core.postmortem.scratch import check_out, worktree
 from llorch_core.postmortem.step import ABORT, BAD, GOOD, SKIP, Check, Step, ask, begin, indented, prepare
 
@@ -57,7 +57,7 @@ class Bisection:
         """Of an engine: the component and the checkpoint that went wrong, the mistakes, and the rules."""
         if not self.check.engine or not self.step:
             return None
-        broken = [dict(rule) for rule in self.step.broken]
+        broken = [dict(rule) for rule in self.step.rules]
         divergence = (self.diagnosis or {}).get("first_divergence")
         first = divergence or {"component": broken[0]["rule"].split(".")[0], **broken[0]}
         mistakes = [cause["mistake"] for cause in (divergence or {}).get("causes", [])]
@@ -120,9 +120,10 @@ def bisect(
         bench.demand(bad_commit, "bad end", BAD, bad)
         bench.demand(good_commit, "good end", GOOD, good)
         order = tree.parent / "order.json"
-        write_order(order, tree, check, log, path)
+        scope = scope_of(path, first_parent)
+        write_order(order, tree, check, log, scope)
         try:
-            found, candidates = hunt(tree, (good_commit, bad_commit), path, first_parent, bench.take, order)
+            found, candidates = hunt(tree, (good_commit, bad_commit), scope, bench.take, order)
         finally:
             bench.stop_where_aborted()
         first_bad = shown(top, found) if found else None
@@ -184,7 +185,7 @@ class Bench:
         says = {GOOD: "the check passes", BAD: "the check fails", SKIP: "the check could not tell"}
         end = "--good" if wanted == GOOD else "--bad"
         passes = "it passes" if wanted == GOOD else "it fails"
-        broken = "".join(f"\n  | {rule['rule']}: {rule['status']}" for rule in step.broken)
+        broken = "".join(f"\n  | {rule['rule']}: {rule['status']}" for rule in step.rules)
         raise PostmortemError(
             f"{says[step.verdict]} at {end} {revision}, {named(step)}: {step.why} (wanted a commit at which "
             f"{passes}).{broken}{indented(step.said)}\n{NEXT[step.verdict]}"

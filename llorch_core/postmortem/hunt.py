@@ -27,12 +27,18 @@ FOUND = re.compile(r"^# first bad commit: \[([0-9a-f]+)\]", re.MULTILINE)
 POSSIBLE = re.compile(r"^# possible first bad commit: \[([0-9a-f]+)\]", re.MULTILINE)
 
 
+def scope_of(path: str, first_parent: bool) -> list[str]:
+    """Return what limits the commits between two, as git takes it."""
+    return [*(["--first-parent"] if first_parent else []), *(["--", path] if path else [])]
+
+
 def hunt(
-    tree: Path, ends: tuple[str, str], path: str, first_parent: bool, take: Take, order: Path
+    tree: Path, ends: tuple[str, str], scope: Sequence[str], take: Take, order: Path
 ) -> tuple[str | None, list[str]]:
     """Let git look for the first bad commit between a good and a bad one; return it, or the candidates.
 
     tree   the worktree in which this happens
+    scope  what limits the commits (`scope_of`)
     take   called twice for each step: when it begins, with the steps that git expects after it, or None, and
            when it has ended
     order  a file that says what a step has to do (`write_order`)
@@ -41,13 +47,13 @@ def hunt(
     up.
     """
     good, bad = ends
-    scope = ["--", path] if path else []
-    flags = ["--first-parent"] if first_parent else []
-    git(tree, *QUIET, "bisect", "start", *flags, bad, good, *scope)
+    options = scope[: scope.index("--")] if "--" in scope else scope
+    paths = scope[len(options) :]
+    git(tree, *QUIET, "bisect", "start", *options, bad, good, *paths)
     said = "" if found_in(tree)[0] else run_steps(tree, take, order)
     found, candidates = found_in(tree)
     left = ["refs/bisect/bad", "--not", "--glob=refs/bisect/good-*"]
-    if not found and not candidates and lines(tree, "rev-list", "--max-count=1", *left, *scope):
+    if not found and not candidates and lines(tree, "rev-list", "--max-count=1", *left, *paths):
         raise PostmortemError(f"git bisect ended without a first bad commit.\n{said.strip()}")
     return found, candidates
 
@@ -91,9 +97,9 @@ def run_steps(tree: Path, take: Take, order: Path) -> str:
     return "".join(said)
 
 
-def write_order(file: Path, tree: Path, check: Check, log: Path | None, path: str) -> None:
-    """Write what a step has to do."""
-    data = {"tree": str(tree), "check": asdict(check), "log": str(log) if log else "", "path": path}
+def write_order(file: Path, tree: Path, check: Check, log: Path | None, scope: Sequence[str]) -> None:
+    """Write what a step has to do. `scope` limits the commits between the ends, as for `git rev-list`."""
+    data = {"tree": str(tree), "check": asdict(check), "log": str(log or ""), "scope": scope}
     file.write_text(json.dumps(data), encoding="utf-8")
 
 
@@ -110,9 +116,8 @@ def look(tree: Path, step: Step, check: Check, log: Path | None) -> Step:
     return step
 
 
-def steps_left(tree: Path, path: str) -> int | None:
+def steps_left(tree: Path, scope: Sequence[str]) -> int | None:
     """Return how many steps git expects after the one at hand; None where it does not say."""
-    scope = ["--", path] if path else []
     told = dict(line.split("=", 1) for line in lines(tree, "rev-list", "--bisect-vars", "--bisect", *scope))
     return int(told["bisect_steps"]) if told.get("bisect_steps", "").isdigit() else None
 
@@ -123,7 +128,7 @@ def main(file: str) -> None:
     tree, log = Path(order["tree"]), Path(order["log"]) if order["log"] else None
     with ended_cleanly():
         step = begin(tree, text(tree, "rev-parse", "HEAD"), "step")
-        tell(step, False, steps_left(tree, order["path"]))
+        tell(step, False, steps_left(tree, order["scope"]))
         step = look(tree, step, Check.read(order["check"]), log)
         tell(step, True)
     sys.exit(CODES[step.verdict])

@@ -6,7 +6,7 @@ import json
 import signal
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,9 @@ class Step:
     why        in words, what stands behind the verdict
     seconds    that it took, with its setup
     said       the last lines that it printed
-    rules      of an engine: those that were judged, as `llorch verify --json` has them, in few words
+    rules      of an engine: those that it broke, in the order of the data flow, as `llorch verify --json` has
+               them, in few words
+    passed     of an engine: how many rules it kept
     """
 
     commit: str
@@ -69,16 +71,12 @@ class Step:
     why: str = ""
     seconds: float = 0.0
     said: str = ""
-    rules: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    rules: tuple[Mapping[str, Any], ...] = ()
+    passed: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """Return the step as JSON can hold it."""
         return {**asdict(self), "rules": [dict(rule) for rule in self.rules]}
-
-    @property
-    def broken(self) -> list[Mapping[str, Any]]:
-        """The rules that an engine broke, in the order of the data flow."""
-        return [rule for rule in self.rules if rule["status"] not in ("passed", "not run")]
 
 
 def begin(tree: Path, commit: str, role: str) -> Step:
@@ -96,11 +94,9 @@ def judge(tree: Path, step: Step, check: Check) -> Step:
     else:
         code, printed, said = ask(tree, step.commit, check.words, check, apart=check.engine)
         verdict, why = verdict_of(code, check)
-        rules = rules_of(printed) if check.engine and verdict in (GOOD, BAD) else ()
-        if rules is None:
-            verdict, why, rules = ABORT, f"{why}, and llorch verify told no verdict", ()
-        said = last(said or ("" if rules else printed))
-        step = replace(step, verdict=verdict, exit_code=code, why=why, said=said, rules=rules)
+        step = replace(step, verdict=verdict, exit_code=code, why=why, said=last(said or printed))
+        if check.engine and verdict in (GOOD, BAD):
+            step = with_rules(step, printed, last(said))
     return replace(step, seconds=round(time.monotonic() - started, 3))
 
 
@@ -152,18 +148,22 @@ def ending(code: int | None, check: Check) -> str:
     return f"exit code {code}{told.get(code, '')}"
 
 
-def rules_of(printed: str) -> tuple[Mapping[str, Any], ...] | None:
-    """Return what `llorch verify --json` says of each rule, in few words; None where it is no such JSON."""
+def with_rules(step: Step, printed: str, said: str) -> Step:
+    """Return a step with what `llorch verify --json` says of the rules; aborted where it says nothing."""
     try:
         told = json.loads(printed)["rules"]
     except ValueError:
-        return None
-    found = []
-    for rule in told:
-        worst = rule["worst"] or {}
-        place = {"checkpoint": worst.get("checkpoint"), "tolerances": worst.get("share")}
-        found.append({key: rule[key] for key in ("rule", "says", "status", "elements")} | place)
-    return tuple(found)
+        return replace(step, verdict=ABORT, why=f"{step.why}, and llorch verify told no verdict")
+    passed = sum(rule["status"] == "passed" for rule in told)
+    broken = tuple(in_few_words(rule) for rule in told if rule["status"] not in ("passed", "not run"))
+    return replace(step, said=said, rules=broken, passed=passed)
+
+
+def in_few_words(rule: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a rule with the checkpoint that was farthest off, if any, and how far."""
+    worst = rule["worst"] or {}
+    place = {"checkpoint": worst.get("checkpoint"), "tolerances": worst.get("share")}
+    return {key: rule[key] for key in ("rule", "says", "status", "elements")} | place
 
 
 def last(said: str) -> str:

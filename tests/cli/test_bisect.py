@@ -101,7 +101,6 @@ def test_an_engine_is_held_to_the_specs_of_today_and_component_checkpoint_and_mi
     history = History()
     history.commit("begin", {"engine.py": RIGHT, "llorch_core/__init__.py": "raise ImportError('another')\n"})
     history.commit("faster", {"engine.py": WRONG})
-    history.commit("write it down", {"README.md": "fast\n"})
     shas = history.make(tmp_path / "gpt2")
     engine = f"command: {sys.executable} engine.py {{model}} {{ids}} {{dump.npz}}"
     options = ["--engine", engine, "--component", "layer_norm", "--model", tiny_folder()]
@@ -116,7 +115,7 @@ def test_an_engine_is_held_to_the_specs_of_today_and_component_checkpoint_and_mi
     assert [rule["rule"] for rule in wrong["rules"]] == ["layer_norm.each_position_alone"]
     (parent,) = [step for step in found["steps"] if step["commit"] == shas[1]]
     assert parent["verdict"] == "good"
-    assert {rule["status"] for rule in parent["rules"]} == {"passed", "not run"}
+    assert (parent["rules"], parent["passed"]) == ([], 1)
 
 
 def test_what_ends_llorch_ends_the_check_and_takes_the_worktree_away(values, tmp_path):
@@ -127,8 +126,8 @@ def test_what_ends_llorch_ends_the_check_and_takes_the_worktree_away(values, tmp
     line = f"[ -e {ours} ] || echo $PPID > {ours}; [ $LLORCH_COMMIT != {shas[2]} ] || {{ {send}; }}; {SMALL}"
     ran = llorch(folder, "--good", "main~3", "--check", line)
     assert (ran.returncode, ran.stdout) == (143, "")
-    state = ["ps", "-o", "stat=", "-p", check.read_text().strip()]
-    assert subprocess.run(state, capture_output=True, text=True).stdout[:1] in ("", "Z")
+    stat = Path("/proc") / check.read_text().strip() / "stat"
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
     assert run(folder, "worktree", "list").count("\n") == 0
 
 
@@ -144,7 +143,6 @@ def test_what_ends_llorch_ends_the_check_and_takes_the_worktree_away(values, tmp
         ("--check true --log {here}/no/log", "cannot be written: No such file or directory"),
         ("--engine numpy", "--engine numpy is not in the repository"),
         ("--engine 'command: ./x {{ids}}'", "the command has no place for the dump"),
-        ("--engine python:x:X --component nix", "there is no component nix"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(values, tmp_path, options, said):

@@ -1,7 +1,7 @@
 """A check of today finds the commit since which it fails, and leaves nothing behind."""
 
 import json
-import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -207,10 +207,10 @@ def test_what_takes_too_long_is_ended_with_all_that_it_started(walls, tmp_path):
     assert gone(pid)
 
 
-def gone(pid):
-    """Return whether a process has ended; a zombie has."""
-    stat = subprocess.run(["ps", "-o", "stat=", "-p", pid.read_text().strip()], capture_output=True).stdout
-    return stat[:1] in (b"", b"Z")
+def gone(file):
+    """Return whether the process whose number is in a file has ended; nobody may have noticed its end yet."""
+    stat = Path("/proc") / file.read_text().strip() / "stat"
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 @pytest.mark.parametrize(
@@ -318,10 +318,14 @@ def test_the_tree_the_index_and_a_bisection_of_the_user_are_not_touched(
 
 
 def test_a_check_of_today_is_found_in_the_folder_of_the_user(busy, merged):
-    """A file that no commit has; and git asks the worktree, not the user's repository."""
-    (busy / "check.sh").write_text(f'{SMALL} && [ "$(git rev-parse HEAD)" = "$LLORCH_COMMIT" ]\n')
+    """A file that no commit has. It may ask git for the worktree, and for the repository of the user, too."""
+    theirs = '[ "$(git -C "$LLORCH_REPOSITORY" rev-parse HEAD)" = "$(cat "$LLORCH_REPOSITORY/head")" ]'
+    (busy / "head").write_text(run(busy, "rev-parse", "HEAD"))
+    (busy / "check.sh").write_text(
+        f'{theirs} && [ "$(git rev-parse HEAD)" = "$LLORCH_COMMIT" ] || exit 125\n{SMALL}\n'
+    )
     check = shell('sh "$LLORCH_REPOSITORY/check.sh"')
-    found = bisect(busy / "docs", merged[1]["fork"], "origin/side~1", check)
+    found = bisect(busy / "docs", merged[1]["fork"], "origin/side", check)
     assert found.first_bad.commit == merged[1]["culprit"]
 
 
