@@ -111,6 +111,13 @@ def wheel(tmp_path_factory):
     return path
 
 
+def test_a_wheel_carries_what_its_pages_are_made_of(wheel):
+    made_of = {p for kind in ("css", "j2", "js", "html") for p in (ROOT / "llorch_core").rglob(f"*.{kind}")}
+    assert ROOT / "llorch_core" / "looks.css" in made_of
+    with zipfile.ZipFile(wheel) as archive:
+        assert {p.relative_to(ROOT).as_posix() for p in made_of} <= set(archive.namelist())
+
+
 def test_a_wheel_verifies_and_diagnoses_without_a_checkout(wheel, tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)

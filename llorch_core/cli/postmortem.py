@@ -68,18 +68,45 @@ def dig(folder: Path | None, elsewhere: Path | None, as_json: bool) -> int:
     Reads what is tracked, and runs nothing of it. Each figure carries its definition, and a command that
     anyone can run to get it.
     """
-    from llorch_core.cli.console import progress
+    from llorch_core.cli.console import progress_of
+    from llorch_core.cli.postmortem_dig import print_facts
     from llorch_core.postmortem.dig import JOINS, SECTIONS, dig, write
 
     case = case_in(folder)
     repository = case.repository(elsewhere)
-    with progress("digging", len(SECTIONS) + len(JOINS)) as advance:
-        facts = dig(repository, case.settings, lambda _: advance(1))
+    with progress_of("digging", (*SECTIONS, *JOINS)) as done:
+        facts = dig(repository, case.settings, done)
     write(facts, case.facts_file)
     if as_json:
         click.echo(json.dumps(facts.as_json(), indent=1, ensure_ascii=False))
     else:
-        click.echo(f"{len(facts.figures)} figures and {len(facts.tables)} tables are in {case.facts_file}.")
+        print_facts(facts, case.facts_file)
+    return 0
+
+
+@command.command(epilog="Example: llorch postmortem report --case postmortem -o report")
+@case_option
+@repository_option
+@click.option(
+    "-o",
+    "--output",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the reports; default: report, in that of the case.",
+)
+def report(folder: Path | None, elsewhere: Path | None, output: Path | None) -> int:
+    """Write the reports of the case: five phases, a summary, and one page with pictures.
+
+    Every figure in them is one of facts.json, with its definition and command. What was not measured, not
+    judged, or has evidence that was not opened is said as such. The same input gives the same bytes.
+    """
+    from llorch_core.postmortem.case import REPORT_FOLDER
+    from llorch_core.postmortem.report import report_on, write
+
+    case = case_in(folder)
+    made = report_on(case, elsewhere)
+    for path in write(made, output or case.folder / REPORT_FOLDER):
+        click.echo(path)
     return 0
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from llorch_core.diagnosis import lookup, pictures, words
 from llorch_core.diagnosis.result import CONFORMS, UNDECIDED, Diagnosis, Divergence
 
+STYLES = (Path(__file__).parents[1] / "looks.css", Path(__file__).with_name("page.css"))
 MOST_ROWS = 500  # of the table of what is wrong
 
 
@@ -42,6 +45,7 @@ def page(diagnosis: Diagnosis, config: Mapping[str, Any] | None = None) -> str:
     ]
     text = environment.get_template("page.html.j2").render(
         diagnosis=diagnosis,
+        style=Markup("".join(f.read_text(encoding="utf-8") for f in STYLES)),
         mood={CONFORMS: "good", UNDECIDED: "unsure"}.get(diagnosis.verdict, "bad"),
         says=says,
         facts=facts,

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from llorch_core.postmortem import rust
 from llorch_core.postmortem.commands import within_a_copy
 from llorch_core.postmortem.facts import Facts
 from llorch_core.postmortem.repository import Repository
-from llorch_core.postmortem.sources import FUNCTIONS_IN, Function, Source
+from llorch_core.postmortem.rust import Function
+from llorch_core.postmortem.sources import FUNCTIONS_IN, Source
 
 ROWS = 50
 NO_CODE = "$2 ~ /^__(binary|generated|empty|error)__$/ {print $4}"
 FUNCTIONS = (
-    f"functions that lizard finds in tracked files (suffix {', '.join(FUNCTIONS_IN)}; CUDA is read as C++)"
+    f"functions that lizard finds in tracked files (suffix {', '.join(FUNCTIONS_IN)}; CUDA is read as C++),"
+    " and in Rust those with a body in its syntax tree (what macros make is not read),"
     " which pygount does not take for binary or generated"
 )
 
@@ -45,13 +48,14 @@ LONGEST = "The lines, from the first to the last, of the longest of the"
 
 def by_lizard(repository: Repository) -> str:
     """Return the command that runs lizard on a copy, its CSV going to AWK."""
-    ends = "|".join(FUNCTIONS_IN)
+    ends = "|".join(end for end in FUNCTIONS_IN if end != "rs")
     steps = (
         f"pygount -d -F .git -N '' -f sloccount . | awk -F '\\t' '{NO_CODE}'"
         " | tr '\\n' '\\0' | xargs -0 rm -f",
         "find . -type f \\( -name '*.cu' -o -name '*.cuh' \\) -exec mv {} {}.cpp \\;",
         f"find . -name .git -prune -o -type f -print | grep -E '\\.({ends})$' > .git/list",
-        "lizard --csv -f .git/list | AWK",
+        "{ lizard --csv -f .git/list;"
+        f" find . -name '*.rs' -type f -print0 | xargs -0 python3 -m {rust.__name__}; }} | AWK",
     )
     return within_a_copy(repository, "; ".join(steps))
 

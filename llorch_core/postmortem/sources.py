@@ -11,23 +11,15 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from llorch_core.postmortem import rust
 from llorch_core.postmortem.kinds import KINDS, LANGUAGES, NAMES, is_text, suffix
 from llorch_core.postmortem.repository import Repository
+from llorch_core.postmortem.rust import Function
 
 # lizard reads these; CUDA only under a name of C++
 FUNCTIONS_IN = (*LANGUAGES, "java", "kt", "swift", "scala", "cs", "php", "rb", "lua")
 CUDA = ("cu", "cuh")
 NO_CODE = {"binary": "binary", "generated": "generated", "empty": "empty", "error": "unreadable"}
-
-
-@dataclass(frozen=True)
-class Function:
-    """A function, as lizard finds it. `lines` counts from its first line to its last."""
-
-    name: str
-    line: int
-    lines: int
-    complexity: int
 
 
 @dataclass(frozen=True)
@@ -108,7 +100,10 @@ def language_of(path: str, found: Any) -> str:
 
 
 def functions_of(place: Path) -> Iterator[Function]:
-    """Give the functions of a file that lizard can read."""
+    """Give the functions of a file that lizard can read, or which is Rust."""
+    if suffix(place.name) == "rs":
+        yield from rust.functions(place.read_bytes())
+        return
     if suffix(place.name) not in FUNCTIONS_IN:
         return
     if suffix(place.name) in CUDA:

@@ -22,7 +22,8 @@ WITHOUT_DOCUMENTS = f"find . -type f | grep -aiE '{DOCUMENTS}$' | tr '\\n' '\\0'
 PYGOUNT = "pygount -d -m -F .git -N ''"
 BY_PYGOUNT = (
     "as pygount tells them in tracked files that do not end as documents do (.md, .rst, .txt and the"
-    " like), and are neither binary, generated nor of a language that it does not know; data and settings count where it knows their language"
+    " like), and are neither binary, generated nor of a language that it does not know; data and settings"
+    " count where it knows their language"
 )
 
 

@@ -42,7 +42,10 @@ def report(trace: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style, script = (Markup((HERE / f"report.{kind}").read_text(encoding="utf-8")) for kind in ("css", "js"))
+    style, script = (
+        Markup("".join(file.read_text(encoding="utf-8") for file in files))
+        for files in ((HERE.parent / "looks.css", HERE / "report.css"), (HERE / "report.js",))
+    )
     anchors = Anchors(trace)
     rules = {rule["rule"]: rule for rule in trace["rules"]}
     scenarios = {scenario["id"]: scenario for scenario in trace["scenarios"]}

@@ -48,8 +48,8 @@ KERNEL = """\
 #include "kernel.cuh"
 #include <stdio.h>
 // #include "other.h"
-/* a
-   comment */
+/* a comment
+#include "other.h" */
 __global__ void add(int *a) {
   if (a[0] > 1) {
     a[0] = 2;
@@ -59,10 +59,25 @@ __global__ void add(int *a) {
   }
 }
 """
+ONE = """\
+use super::Two; pub struct One;
+trait Says { fn one(&self) -> &'static str; }
+fn is_quote(byte: u8) -> bool
+where
+    u8: Sized,
+{
+    match byte {
+        b'"' | b'\\'' if byte > 0 => true,
+        b'{' => Some(1)? > 2,
+        _ => false && true,
+    }
+}
+"""
 LIB = """\
 mod parts;
 pub mod other;
-use crate::parts::{one::One, Two};
+use crate::parts::{ // both
+    one::One, Two};
 use std::fmt;
 """
 PARTS = "use super::other::Three;\npub mod one;\npub struct Two;\n"
@@ -92,10 +107,10 @@ def make(folder):
         "pkg/core.py": CORE,
         "pkg/old.py": HELPER,
         "pkg/grüße.py": "x = 2",
-        "pkg/FIXED.md": FIXED,
+        "pkg/DONE.md": FIXED,
         "src/lib.rs": LIB,
         "src/parts/mod.rs": PARTS,
-        "src/parts/one.rs": "pub struct One;\n",
+        "src/parts/one.rs": ONE,
         "src/other.rs": "pub struct Three;\nmod tests {\n    use super::*;\n}\n",
         "Cargo.toml": '[package]\nname = "parts-of-it"\n',
         "gpu/kernel.cu": KERNEL,
@@ -118,7 +133,9 @@ def make(folder):
         "notes/near.md": f"{WORDS} and more",
         "notes/other.md": "nothing alike in it, not one of its words\n",
     })  # fmt: skip
-    history.commit("helper has a name", {}, renames=[("pkg/old.py", "pkg/helper.py")])
+    history.commit(
+        "helper has a name", {}, renames=[("pkg/old.py", "pkg/helper.py"), ("pkg/DONE.md", "pkg/FIXED.md")]
+    )
     history.commit("fix: the core was wrong", {"pkg/core.py": CORE + "\n"})
     history.commit("say more", {"README.md": README + "more\n"})
     history.commit("fix: again", {"pkg/core.py": CORE})

@@ -52,7 +52,7 @@ def test_a_command_gives_its_figure(built, facts, name):
 def test_a_document_is_old_when_its_code_changed_after_it(facts):
     """FIXED.md names core.py, which two commits changed since; the README names nothing and is about all."""
     assert facts.tables["documents.stale"].rows == (
-        ("pkg/FIXED.md", "pkg/core.py", "2024-03-04T10:00:00+00:00", "2024-03-04T14:00:00+00:00", 2),
+        ("pkg/FIXED.md", "pkg/core.py", "2024-03-04T11:00:00+00:00", "2024-03-04T14:00:00+00:00", 2),
         ("README.md", "pkg/core.py", "2024-03-04T13:00:00+00:00", "2024-03-04T14:00:00+00:00", 1),
     )
 
@@ -66,7 +66,7 @@ def test_what_repeats_another_document_is_found(facts):
 
 
 def test_a_victory_is_held_against_what_followed(built, facts):
-    """Two fixes of the code that was FIXED; a heading in a block of code is none."""
+    """Two fixes of the code that was FIXED under another name; a heading in a block of code is none."""
     _, hashes = built
     followed = (
         "2 later commits changed its code; 2 of them a fix, a revert or a bug,"
@@ -116,7 +116,8 @@ def test_anchors_are_those_of_hosts():
 
 
 def test_no_pair_that_is_alike_is_missed():
-    """Against every pair compared: sets that share from none to all of their runs."""
+    """Against every pair compared: sets that share from none to all of their runs, or just half of them."""
+    assert list(pairs({"a": frozenset({1, 2, 3, 4}), "b": frozenset({3, 4})})) == [("a", "b", 0.5)]
     sets = {
         f"{begin}-{size}": frozenset(range(begin, begin + size))
         for begin in range(0, 40, 3)
