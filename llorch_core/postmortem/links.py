@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from llorch_core.postmortem.facts import Facts
 from llorch_core.postmortem.git import git
-from llorch_core.postmortem.kinds import KINDS, is_document, suffix
+from llorch_core.postmortem.kinds import suffix
 from llorch_core.postmortem.repository import Repository
 
 PLACE = r"(<[^<>\n]*>|[^\s()<>]+(?:\([^\s()]*\)[^\s()]*)*)"
@@ -25,11 +25,14 @@ NAMED = re.compile(r"<[a-z][^>]*?\b(?:id|name)\s*=\s*[\"']([^\"']+)[\"']", re.I)
 FENCE = re.compile(r"^[\s>]*(?:(?:[-*+]|\d+[.)])\s+)?(`{3,}|~{3,})(.*)$")
 SPAN = re.compile(r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)")
 LIST = re.compile(r"^\s{0,3}(?:[-*+]|\d+[.)])\s")
+EMOJI = (
+    "\ufe0f"  # says that the sign before it is to be drawn in colours; hosts differ in what they do with it
+)
 ELSEWHERE = re.compile(r"^(?:[a-z][a-z0-9+.-]*:|//)", re.I)
 WHAT = (
-    "Links and images of Markdown documents, inline, by reference or in HTML, to a relative place that is"
-    " neither a tracked file or folder of the repository nor out of it, or to a heading or id that the"
-    " Markdown document does not have; code does not count"
+    "Links and images of Markdown documents (.md, .markdown), inline, by reference or in HTML, to a"
+    " relative place that is neither a tracked file or folder of the repository nor out of it, or to a"
+    " heading or id (as GitHub writes them) that the Markdown document does not have; code does not count"
 )
 
 
@@ -57,8 +60,8 @@ def broken(repository: Repository) -> Iterator[tuple[str, int, str]]:
 
 
 def is_markdown(path: str) -> bool:
-    """Return whether a file is a Markdown document, by its name."""
-    return is_document(path) and KINDS[suffix(path).lower()] == "Markdown"
+    """Return whether a file is a Markdown document whose links are places: those of .mdx are a site's."""
+    return suffix(path).lower() in ("md", "markdown")
 
 
 def prose(text: str) -> Iterator[tuple[int, str]]:
@@ -121,7 +124,7 @@ def leads_somewhere(
         return True
     if target not in known:
         known[target] = anchors(texts[target])
-    return unquote(anchor).lower() in known[target]
+    return unquote(anchor).lower().replace(EMOJI, "") in known[target]
 
 
 def anchors(text: str) -> set[str]:
