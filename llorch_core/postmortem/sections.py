@@ -43,6 +43,7 @@ TITLES = {  # of tables whose name says too little
     "requirements.ids": "Ids of requirements",
     "requirements.unknown": "Ids that no spec defines",
     "requirements.lost": "Ids that code and tests have lost",
+    "requirements.lost_words": "Names in requirements that code and tests have lost",
     "tests.kinds": "Tests by framework and kind",
     "tests.files": "Files with tests",
     "tests.cannot_fail": "Tests that cannot fail",
