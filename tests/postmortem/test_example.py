@@ -12,6 +12,7 @@ from llorch_core.postmortem.case import open_case
 from llorch_core.postmortem.check import check
 from llorch_core.postmortem.evidence import Sources, sources_of
 from llorch_core.postmortem.facts import read_facts
+from llorch_core.postmortem.report import documents, report_on
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "examples" / "worker-orcd"
@@ -116,3 +117,11 @@ def test_the_catalogue_is_covered():
     for family, least in (("C", 12), ("E", 8)):
         assert sum(row.startswith(family) for row in found) >= least
     assert len(entries("decisions")) == 10
+
+
+def test_its_report_leaves_no_question_open_and_asks_none_that_has_no_answer(case):
+    made = documents(report_on(case))
+    open_questions = [name for name, text in made.items() if "not judged" in text.lower()]
+    assert open_questions == []
+    missed = made["PHASE_3_BUGS.md"].count("*How it was missed.*")
+    assert missed == sum("how_missed" in bug for bug in entries("bugs")) < len(entries("bugs"))
