@@ -76,7 +76,7 @@ def measure(history: History, documents: Sequence[str], facts: Facts) -> None:
         later = {path: history.since(path, written) for path in history.about(document)}
         code = max(later, key=lambda path: len(later[path]), default=None)
         if code is not None and later[code]:
-            last = max(history.changed[path][0].committed for path in later)
+            last = max(commits[0].committed for commits in later.values() if commits)
             rows.append((document, code, iso(written), iso(last), len(later[code])))
     rows.sort(key=lambda row: (-row[4], row[0]))
     facts.table(
@@ -122,9 +122,9 @@ def counting(repository: Repository) -> str:
         " FILENAME == ARGV[1] {code[$1] = 1; next} FILENAME == ARGV[2] {when[$1] = $2; next}"
         ' {d = $1; seen[d] = 1; p[1] = folder(d); p[2] = ENVIRON["TOP"]; p[3] = "";'
         " for (i = 1; i < 4; i++) if ((p[i] $2) in code) {has[d] = 1;"
-        " if (when[p[i] $2] > when[d]) old[d] = 1; break}}"
+        " if (d in when && when[p[i] $2] > when[d]) old[d] = 1; break}}"
         " END {for (d in seen) {if (!(d in has)) for (c in code) if (index(c, folder(d)) == 1 &&"
-        " when[c] > when[d]) old[d] = 1; n += d in old} print n + 0}"
+        " d in when && when[c] > when[d]) old[d] = 1; n += d in old} print n + 0}"
     )
     return (
         f"(export LC_ALL=C TOP={quote(top)}; F=$(mktemp -d); trap 'rm -rf \"$F\"' EXIT;"

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from llorch_core.postmortem.differences import Difference, Hunk, differences
+from llorch_core.postmortem.errors import PostmortemError
 from llorch_core.postmortem.git import git
 from llorch_core.postmortem.repository import Repository
 
@@ -33,8 +34,12 @@ def blame(repository: Repository) -> Mapping[str, int]:
 def text_files(repository: Repository) -> Files:
     """Return all lines of the tracked text files; what git takes for binary is none."""
     scope = ["--", f":(literal){repository.path}"] if repository.path else []
-    out = git(repository.top, "grep", "-zIc", "", repository.commit, *scope).decode(errors="surrogateescape")
     found: Files = {}
+    try:
+        told = git(repository.top, "grep", "-zIc", "", repository.commit, *scope)
+    except PostmortemError:  # no file has a line
+        return found
+    out = told.decode(errors="surrogateescape")
     for entry in out.splitlines():
         name, lines = entry.split("\0")
         found[name.split(":", 1)[1]] = [(1, int(lines) + 1)]

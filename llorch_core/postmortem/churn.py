@@ -43,7 +43,8 @@ def measure(repository: Repository, commits: Sequence[Commit], commands: Command
 def totals(repository: Repository, commits: Sequence[Commit], commands: Commands, facts: Facts) -> None:
     """Count lines, renames and files."""
     changes = [change for commit in commits for change in commit.changes]
-    merges = "merges left out, renames followed; files that are not text have none"
+    merges = "merges left out, renames followed; files that are not text have none, symbolic links and"
+    merges += " submodules have one, as git tells them"
     for name, column in (("added", 1), ("deleted", 2)):
         facts.figure(
             f"history.{name}",
@@ -64,7 +65,8 @@ def totals(repository: Repository, commits: Sequence[Commit], commands: Commands
         "history.files_ever",
         len({change.path for change in changes if change.status == "A"}),
         "files",
-        f"Names under which a file was ever added{commands.scope_of}; a rename adds none, merges left out.",
+        f"Names under which a file was ever added{commands.scope_of}; a rename adds none, merges left out;"
+        " symbolic links and submodules are some.",
         f"{commands.names('A')} | sort -u | {COUNT}",
     )
     facts.figure(

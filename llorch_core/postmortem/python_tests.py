@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ast
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
@@ -12,6 +13,7 @@ from llorch_core.stubs import marks, report, tree
 from llorch_core.stubs import suite as suites
 from llorch_core.stubs.kinds import Finding
 from llorch_core.stubs.settings import read_settings
+from llorch_core.stubs.syntax import last
 
 SETTINGS = {"pyproject.toml", "pytest.ini", ".pytest.ini", "tox.ini", "setup.cfg", "setup.py"}
 # kinds of the detector that say something of a whole test, and those that say it of one line
@@ -25,6 +27,7 @@ WHOLE = {
     "only runs": "only runs",
     "silent return": "silent",
 }
+FAILS = {"fail", "exit", "abort", "skip"}
 LINES = ("constant check", "checks itself", "never called", "dropped", "never reached")
 
 
@@ -83,4 +86,41 @@ def verdict(suite: suites.Suite, test: suites.Test, found: list[Finding]) -> tup
     if lines and checks <= set(lines):
         first = lines[min(lines)]
         return "constant", first.says
-    return "", ""
+    condition = silent(suite, test)
+    return ("silent", condition) if condition else ("", "")
+
+
+def silent(suite: suites.Suite, test: suites.Test) -> str:
+    """Return the condition behind which every check of a test stands, or a return before them; else ""."""
+    checks = set(suite.check_nodes(test))
+    if not checks or suite.checked_around(test) or any(map(fails, checks)):
+        return ""
+    for statement in test.node.body:
+        if isinstance(statement, ast.If) and returns(statement) and checks.isdisjoint(ast.walk(statement)):
+            return f"if {ast.unparse(statement.test)}"
+        if not checks.isdisjoint(ast.walk(statement)):
+            break
+    heads = list(conditions(test.node, checks))
+    return heads[0] if heads and all(heads) else ""
+
+
+def fails(check: ast.AST) -> bool:
+    """Return whether a check fails always: `if wrong: pytest.fail()` is the check itself."""
+    return isinstance(check, ast.Raise) or (isinstance(check, ast.Call) and last(check.func) in FAILS)
+
+
+def returns(statement: ast.If) -> bool:
+    """Return whether the block of an if without an else ends in a plain return."""
+    final = statement.body[-1]
+    return not statement.orelse and isinstance(final, ast.Return) and final.value is None
+
+
+def conditions(node: ast.AST, checks: set[ast.AST], head: str = "") -> Iterator[str]:
+    """Give for each check below a node the if without an else that it stands in; "" where there is none."""
+    if node in checks:
+        yield head
+    for child in ast.iter_child_nodes(node):
+        inner = head
+        if isinstance(node, ast.If) and not node.orelse and child in node.body:
+            inner = head or f"if {ast.unparse(node.test)}"
+        yield from conditions(child, checks, inner)

@@ -82,7 +82,7 @@ class Trail:
     def all_specs(self) -> dict[str, dict[str, Definition]]:
         """The ids that each spec of the repository defines, by its name."""
         specs = (p for p in self.everywhere if re.fullmatch(SPEC, p))
-        return {spec: found for spec in specs if (found := dict(self.of(spec)))}
+        return {spec: dict(self.of(spec)) for spec in specs}
 
     @cached_property
     def specs(self) -> Sequence[str]:
@@ -144,7 +144,7 @@ class Trail:
         """Return the command that prints what a pattern matches on the lines of the specs."""
         scope = [s for s in self.specs if not self.repository.inside(s)] + [self.path]
         return (
-            f"LC_ALL=C git -C . grep -IP -e {quote(pattern)} {self.repository.commit}"
+            f"LC_ALL=C git -C . -c core.quotePath=false grep -IP -e {quote(pattern)} {self.repository.commit}"
             f"{' -- ' + join(scope) if self.path else ''} | LC_ALL=C grep -aP {quote(f'^[^:]*:{SPEC}:')}"
         )
 
@@ -162,10 +162,10 @@ class Trail:
 
     def list_cited(self, *kinds: str) -> str:
         """Return the command that prints the ids that are mentioned in kinds of places, sorted."""
-        scope = f" -- {quote(self.path)}" if self.path else ""
+        scope = f"{self.repository.commit} -- {quote(self.path)}" if self.path else self.repository.commit
         either = quote(f"^[^:]*:(?:{'|'.join(KINDS[kind] for kind in kinds)}):")
         return (
-            f"LC_ALL=C git -C . grep -IoP -e {quote(self.id)} {self.repository.commit}{scope}"
+            f"LC_ALL=C git -C . -c core.quotePath=false grep -IoP -e {quote(self.id)} {scope}"
             f" | LC_ALL=C grep -aP {either} | LC_ALL=C sed 's/^[^:]*:[^:]*://' | LC_ALL=C sort -u"
         )
 

@@ -6,11 +6,19 @@ from datetime import datetime
 ALICE = "Alice Doe <alice@example.org>"
 
 
+class Link(str):
+    """What a symbolic link points to."""
+
+
+class Submodule(str):
+    """The hash of the commit of another repository that a submodule is at."""
+
+
 class History:
     """The commits of a repository to be made.
 
-    `files` of a commit maps paths to texts or bytes; None deletes. Times are ISO 8601 with an offset; each
-    commit is an hour after the one before where none is given.
+    `files` of a commit maps paths to texts, bytes, a Link or a Submodule; None deletes. Times are ISO 8601
+    with an offset; each commit is an hour after the one before where none is given.
     """
 
     def __init__(self, start="2024-03-04T09:00:00+00:00"):
@@ -18,18 +26,31 @@ class History:
         self.zone = "+0000"
 
     def commit(
-        self, message, files, author=ALICE, when=None, renames=(), branch="main", merge=None, parent=None
+        self,
+        message,
+        files,
+        author=ALICE,
+        when=None,
+        renames=(),
+        branch="main",
+        merge=None,
+        parent=None,
+        committed=None,
     ):
-        """Add a commit, and return its mark. `merge` and `parent` are marks of other commits."""
+        """Add a commit, and return its mark. `merge` and `parent` are marks of other commits.
+
+        It is committed when it is written, if `committed` says nothing else.
+        """
         self.mark += 1
         self.when += 3600
         if when:
             at = datetime.fromisoformat(when)
             self.when, self.zone = at.timestamp(), at.strftime("%z")
         date = f"{int(self.when)} {self.zone}"
+        later = f"{int(datetime.fromisoformat(committed).timestamp())} +0000" if committed else date
         put = self.stream.append
         put(f"commit refs/heads/{branch}\nmark :{self.mark}\n".encode())
-        put(f"author {author} {date}\ncommitter {author} {date}\n".encode())
+        put(f"author {author} {date}\ncommitter {author} {later}\n".encode())
         put(b"data %d\n%s\n" % (len(message.encode()), message.encode()))
         if parent:
             put(f"from :{parent}\n".encode())
@@ -41,8 +62,12 @@ class History:
             if content is None:
                 put(f"D {path}\n".encode())
                 continue
+            if isinstance(content, Submodule):
+                put(f"M 160000 {content} {path}\n".encode())
+                continue
             data = content if isinstance(content, bytes) else content.encode()
-            put(b"M 100644 inline %s\ndata %d\n%s\n" % (path.encode(), len(data), data))
+            mode = b"120000" if isinstance(content, Link) else b"100644"
+            put(b"M %s inline %s\ndata %d\n%s\n" % (mode, path.encode(), len(data), data))
         return self.mark
 
     def make(self, folder):
