@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from datetime import datetime
@@ -12,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 
 from llorch_core.postmortem.case import Settings
-from llorch_core.postmortem.facts import About, Facts
+from llorch_core.postmortem.facts import About, Facts, Value
 from llorch_core.postmortem.repository import Repository
 
 # The modules of this room that measure, the slowest first. Each has
@@ -27,6 +28,7 @@ SECTIONS: tuple[str, ...] = (
 )
 # Those that join what the sections measured: join(repository, settings, facts), in this order, afterwards.
 JOINS: tuple[str, ...] = ("hot_spots",)
+MARK = re.compile(r'"\\u0000(\d+)"')  # of a row, in the text of the facts
 
 
 def dig(repository: Repository, settings: Settings, done: Callable[[str], None] = lambda _: None) -> Facts:
@@ -63,5 +65,17 @@ def nothing_yet(repository: Repository) -> Facts:
 def write(facts: Facts, file: Path) -> None:
     """Write facts whole, or leave what was there."""
     new = file.with_suffix(".new")
-    new.write_text(json.dumps(facts.as_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    new.write_text(lines(facts), encoding="utf-8")
     new.replace(file)
+
+
+def lines(facts: Facts) -> str:
+    """Return facts as JSON with each row of a table on a line of its own, so that a change shows as one."""
+    whole = facts.as_json()
+    rows: list[Sequence[Value]] = []
+    for table in whole["tables"].values():
+        marks = range(len(rows), len(rows) + len(table["rows"]))
+        rows += table["rows"]
+        table["rows"] = [f"\0{n}" for n in marks]
+    text = json.dumps(whole, indent=1, ensure_ascii=False)
+    return MARK.sub(lambda mark: json.dumps(rows[int(mark[1])], ensure_ascii=False), text) + "\n"

@@ -25,7 +25,7 @@ from llorch_core.postmortem.judgement import (
     Team,
 )
 from llorch_core.postmortem.markdown import cell, numeric
-from llorch_core.postmortem.phases import OF_A_BUG, OF_A_DECISION, OF_AN_ASSUMPTION, QUESTIONS, again
+from llorch_core.postmortem.phases import OF_A_DECISION, OF_AN_ASSUMPTION, QUESTIONS, again, asked_of
 from llorch_core.postmortem.report import Report, place, tally
 from llorch_core.postmortem.sections import sections
 from llorch_core.postmortem.sentences import HEADLINES, NUMBERS, said, sentences
@@ -72,7 +72,7 @@ def page(report: Report) -> str:
         guardrails=judgement.of(Guardrail),
         ruled_out=judgement.of(RuledOut),
         questions=QUESTIONS,
-        of_a_bug=OF_A_BUG,
+        asked_of=asked_of,
         of_an_assumption=OF_AN_ASSUMPTION,
         of_a_decision=OF_A_DECISION,
         again=again,

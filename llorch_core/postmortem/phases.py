@@ -116,9 +116,9 @@ def teams(report: Report) -> str:
     lines = listed(found, "team", "teams.yaml")
     for team in found:
         lines += [*heading(team), "", text(team.who), *commits_of(team, report.facts)]
-        lines += claims("Claimed", team.claimed, text, report) + claims(
-            "Delivered", team.delivered, text, report
-        )
+        for title, said in (("Claimed", team.claimed), ("Delivered", team.delivered)):
+            if said or not (team.claimed or team.delivered):
+                lines += claims(title, said, text, report)
     return document(report, "Phase 2, teams", text, lines)
 
 
@@ -156,7 +156,7 @@ def bugs(report: Report) -> str:
         lines += ["", *grid(["bug", "severity", "component", "verdict"], [False] * 4, rows)]
     for bug in found:
         lines += heading(bug, f"{bug.verdict}, {bug.severity}, {bug.component}")
-        lines += ["", *commits(bug), *finding(bug, text, report, OF_A_BUG)[1:]]
+        lines += ["", *commits(bug), *finding(bug, text, report, asked_of(bug))[1:]]
     assumed = report.judgement.of(Assumption)
     lines += ["", "## Assumptions"]
     lines += listed(assumed, "assumption", "assumptions.yaml", (a.verdict for a in assumed))
@@ -164,6 +164,12 @@ def bugs(report: Report) -> str:
         asked = OF_AN_ASSUMPTION if assumption.verdict != "right" else OF_AN_ASSUMPTION[:1]
         lines += heading(assumption, assumption.verdict) + finding(assumption, text, report, asked)
     return document(report, "Phase 3, bugs and assumptions", text, lines)
+
+
+def asked_of(bug: Bug) -> Sequence[tuple[str, str]]:
+    """Return the questions to a bug: what was none was not missed, unless somebody says how."""
+    missed = bug.how_missed or bug.verdict in ("confirmed", "never found")
+    return [one for one in OF_A_BUG if missed or one[0] != "how_missed"]
 
 
 def commits(bug: Bug) -> list[str]:
