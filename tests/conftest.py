@@ -88,6 +88,12 @@ def safetensors_bytes(tensors: Mapping[str, Any], *, metadata: Any = None, pad: 
     return struct.pack("<Q", len(text)) + text + data
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Have one process more than there are cores: some wait for servers, or for processes of their own."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Have coverage wait while a test that is marked `untraced` runs."""
