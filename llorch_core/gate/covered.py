@@ -11,7 +11,7 @@ from typing import Any
 import coverage
 from coverage.exceptions import CoverageException, NoDataError
 
-ENGINE = "*/llorch_core/engine/*"
+ENGINE = "/llorch_core/engine/"
 
 
 @dataclass(frozen=True)
@@ -32,22 +32,32 @@ def shares(data: Path, config: Path) -> dict[str, Share] | None:
     measured = coverage.Coverage(data_file=str(data), config_file=str(config) if config.is_file() else False)
     try:
         measured.load()
-        return {"package": _share(measured, None), "engine": _share(measured, [ENGINE])}
+        files = _files(measured)
     except CoverageException:
         return None
+    engine = [counts for name, counts in files.items() if ENGINE in name.replace("\\", "/")]
+    return {"package": _share(list(files.values())), "engine": _share(engine)}
 
 
-def _share(measured: coverage.Coverage, include: list[str] | None) -> Share:
+def _files(measured: coverage.Coverage) -> dict[str, dict[str, Any]]:
+    """Return the counts of each file, by its absolute name."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "coverage.json"
         try:
-            measured.json_report(outfile=str(path), include=include)
+            measured.json_report(outfile=str(path))
         except NoDataError:  # no file of it was run
-            return Share(None, None)
-        totals: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["totals"]
+            return {}
+        found = json.loads(path.read_text(encoding="utf-8"))["files"]
+    return {str(Path(name).absolute()): entry["summary"] for name, entry in found.items()}
+
+
+def _share(files: list[dict[str, Any]]) -> Share:
+    def total(what: str) -> int:
+        return sum(counts.get(what, 0) for counts in files)
+
     return Share(
-        _percent(totals["covered_lines"], totals["num_statements"]),
-        _percent(totals.get("covered_branches", 0), totals.get("num_branches", 0)),
+        _percent(total("covered_lines"), total("num_statements")),
+        _percent(total("covered_branches"), total("num_branches")),
     )
 
 

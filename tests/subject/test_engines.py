@@ -464,6 +464,7 @@ PAGE = (ROOT / "docs" / "subjects.md").read_text()
 
 
 @pytest.mark.untraced
+@pytest.mark.untraced
 def test_every_command_of_the_page_runs(tmp_path):
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     blocks = re.findall(r"^```(\w*)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)

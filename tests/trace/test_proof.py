@@ -106,13 +106,10 @@ def told(folder):
     return kept
 
 
-def of_a_server(context):
-    return context.startswith("features/behaviour/server_")
-
-
 @pytest.mark.untraced
 def test_three_processes_leave_the_evidence_that_one_leaves_in_the_same_order(tmp_path, copy_house):
-    house = copy_house(tmp_path / "house", "features/behaviour/server_[!s]*")  # of eight, the streams will do
+    # what the threads of a server run, and its moments, differ in each run
+    house = copy_house(tmp_path / "house", "features/behaviour/server_*")
     one, three = tmp_path / "one", tmp_path / "three"
     outputs = []
     for jobs, folder in ((1, one), (3, three)):
@@ -125,10 +122,6 @@ def test_three_processes_leave_the_evidence_that_one_leaves_in_the_same_order(tm
     assert told(one) == told(three)
     assert sum(map(len, told(one).values())) > 3000
     lines = [json.loads((folder / "lines.json").read_text()) for folder in (one, three)]
-    for ran in lines:  # what the threads of a server run depends on the moment in which they are asked
-        assert any(map(of_a_server, ran))
-        for context in [*filter(of_a_server, ran)]:
-            del ran[context]
     assert lines[0] == lines[1]
 
 
