@@ -66,11 +66,18 @@ def measured(path: str, content: bytes, folder: Path) -> Source:
         found = lines_of(place)
         language = language_of(path, found)
         functions = () if found.state.name in NO_CODE else tuple(functions_of(place))
-        return Source(
-            path, language, found.source_count, found.documentation_count, found.empty_count, functions
-        )
+        comment = found.documentation_count
+        all_of = found.source_count + comment + found.empty_count
+        blank = blank_lines(content) if all_of else 0
+        # pygount takes a line of nothing but brackets for an empty one; it is code
+        return Source(path, language, all_of - comment - blank, comment, blank, functions)
     finally:
         place.unlink(missing_ok=True)
+
+
+def blank_lines(content: bytes) -> int:
+    """Return how many lines hold nothing but blanks."""
+    return sum(not line.strip() for line in content.removesuffix(b"\n").split(b"\n")) if content else 0
 
 
 def lines_of(place: Path) -> Any:

@@ -20,11 +20,21 @@ LINES = f"newline characters of {TEXT}, and one for an unfinished last line"
 # pygount would take a string in a block of Markdown for code, and all of a CMakeLists.txt for comment
 WITHOUT_DOCUMENTS = f"find . -type f | grep -aiE '{DOCUMENTS}$' | tr '\\n' '\\0' | xargs -0 rm -f"
 PYGOUNT = "pygount -d -m -F .git -N ''"
+# pygount takes a line of nothing but brackets for an empty one
+BLANK = (
+    f"{PYGOUNT} -f sloccount . | awk -F '\\t' '$2 !~ /^__/ {{print $4}}' | tr '\\n' '\\0'"
+    " | LC_ALL=C xargs -0 grep -ach '^[[:space:]]*$' /dev/null | awk '{n += $1} END {print n + 0}'"
+)
 BY_PYGOUNT = (
-    "as pygount tells them in tracked files that do not end as documents do (.md, .rst, .txt and the"
+    "as pygount tells comments in tracked files that do not end as documents do (.md, .rst, .txt and the"
     " like), and are neither binary, generated nor of a language that it does not know; data and settings"
     " count where it knows their language"
 )
+
+
+def total(what: str) -> str:
+    """Return the command that prints one of the totals of pygount."""
+    return f"{PYGOUNT} -f json . | grep -o '\"total{what}Count\": [0-9]*' | grep -o '[0-9]*$'"
 
 
 def measure(repository: Repository, settings: Settings, facts: Facts) -> None:
@@ -83,19 +93,22 @@ def files(repository: Repository, lines: dict[str, int], facts: Facts) -> None:
 
 def code(repository: Repository, found: Sequence[Source], facts: Facts) -> None:
     """Add the lines of code and comment and the blank ones, and the languages with code."""
-    for name, value, what, key in (
-        ("code", sum(s.code for s in found), "Lines of code", "totalSourceCount"),
-        ("comment", sum(s.comment for s in found), "Lines of comment", "totalDocumentationCount"),
-        ("blank", sum(s.blank for s in found), "Lines without code and comment", "totalEmptyCount"),
+    for name, value, what, counting in (
+        (
+            "code",
+            sum(s.code for s in found),
+            "Lines that are neither comment nor blank",
+            f"echo $(($({total('Source')}) + $({total('Empty')}) - $({BLANK})))",
+        ),
+        ("comment", sum(s.comment for s in found), "Lines of nothing but comment", total("Documentation")),
+        ("blank", sum(s.blank for s in found), "Lines of nothing but blanks", BLANK),
     ):
-        total = f"grep -o '\"{key}\": [0-9]*' | grep -o '[0-9]*$'"
-        counting = f"{WITHOUT_DOCUMENTS}; {PYGOUNT} -f json . | {total}"
         facts.figure(
             f"structure.{name}",
             value,
             "lines",
             f"{what}, {BY_PYGOUNT}.",
-            within_a_copy(repository, counting),
+            within_a_copy(repository, f"{WITHOUT_DOCUMENTS}; {counting}"),
         )
     names = '$1 > 0 {n = $4; sub(/.*\\./, "", n); print n in by ? by[n] : $2}'
     known = "".join(f'by["{end}"] = "{name}"; ' for end, name in NAMES.items())

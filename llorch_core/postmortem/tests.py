@@ -80,7 +80,8 @@ LINES = (
 )
 FIGURES = {
     "tests": "tests of Rust, C++ (gtest, Catch2, programs named for a test), Python, Go with subtests,"
-    " JavaScript and Gherkin, benchmarks among them; a macro that makes tests counts once a call",
+    " JavaScript and Gherkin, benchmarks among them but for Python files in folders called bench; a"
+    " macro that makes tests counts once a call",
     "files": "files with at least one test",
     "ignored": "tests that do not run by default: #[ignore], DISABLED_, a plain skip, .skip, .todo",
     "empty": "tests without a statement and scenarios without a step",

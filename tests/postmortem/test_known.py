@@ -48,9 +48,9 @@ WORKER = {
     "structure.binary_files": 1,  # weights.bin
     # Cargo.toml 2; lib.rs 4, of which `//!` is a string to pygments, and so code to pygount; load.rs 5;
     # sum.cpp 5; sum.h 2; stubs.rs 24; gone.rs 3; stubs.cpp 15; lost.cpp 2. Lines of brackets are blank
-    "structure.code": 2 + 4 + 5 + 5 + 2 + 24 + 3 + 15 + 2,
+    "structure.code": 99 - 20 - 3 - 7,  # the rest; the 20 lines of documents are none of these
     "structure.comment": 3,  # one each in lib.rs, load.rs and stubs.rs; those behind code are code
-    "structure.blank": 99 - 20 - 62 - 3,  # the rest; the 20 lines of documents are none of these
+    "structure.blank": 7,  # one each in lib.rs, load.rs, sum.cpp, gone.rs, lost.cpp, stubs.cpp and stubs.rs
     "structure.languages": 4,  # TOML, Rust, C++, C/C++ header
     "structure.functions": 29,  # 1 of lib.rs, load.rs, sum.cpp each; 11 and 1 of Rust tests; 13 and 1 of C++
     "structure.most_complex": 3,  # load: if and &&
@@ -61,7 +61,7 @@ WORKER = {
     "documents.files": 6,  # README, FIXED.md, three copies, the spec
     "documents.lines": 20,  # 7, 3, 1, 1, 1, 7
     "documents.words": 23 + 7 + 12 + 12 + 13 + 29,
-    "documents.lines_per_line_of_code": 0.32,  # 20 by 62
+    "documents.lines_per_line_of_code": 0.29,  # 20 by 69
     "documents.stale": 2,  # README and FIXED.md name src/load.rs, which changed after them
     "documents.duplicates": 2,  # copy.md and same.md
     "documents.near_duplicates": 2,  # that content, and near.md: 8 of 9 runs of five words
@@ -143,9 +143,10 @@ SHOP = {
     "structure.binary_files": 1,  # data.bin; __init__.py is empty
     # cart 6, pay.py 3, test_cart 26, go.mod 1, sum.go 3, sum_test.go 21, pay.js 2, pay.test.js 17,
     # lost.test.js 2, feature 9, steps 8, spec 4; `pass`, a lone bracket and `});` are blank
-    "structure.code": 6 + 3 + 26 + 1 + 3 + 21 + 2 + 17 + 2 + 9 + 8 + 4,
+    "structure.code": 6 + 3 + 28 + 1 + 4 + 24 + 3 + 18 + 2 + 9 + 8 + 4,
     "structure.comment": 6,  # cart 2 and test_cart 2 with a docstring each, sum.go 1, pay.js 1
-    "structure.blank": 4 + 2 + 3 + 2 + 5 + 1 + 2 + 1 + 3 + 2,  # pygount knows no .gitignore and no .mailmap
+    # paying.feature, its steps, sum.go, sum_test, lost.test, pay.test, cart, pay, test_cart
+    "structure.blank": 3 + 2 + 1 + 2 + 1 + 1 + 4 + 2 + 1,  # pygount knows no .gitignore and no .mailmap
     "structure.languages": 6,  # Python, Go, Go modules, JavaScript, Gherkin, YAML
     # cart, pay.py, sum.go, pay.js 1 each; test_cart 10; Go tests 15 and the 2 functions of subtests;
     # JavaScript tests 13 arrows, 1 within a catch, 1 of lost.test.js; steps 2
@@ -158,7 +159,7 @@ SHOP = {
     "documents.files": 5,  # README, guide, notes and one.txt twice
     "documents.lines": 10,  # 4, 3, 1, 1, 1
     "documents.words": 8 + 6 + 6 + 6 + 6,
-    "documents.lines_per_line_of_code": 0.1,  # 10 by 102
+    "documents.lines_per_line_of_code": 0.09,  # 10 by 110
     "documents.stale": 1,  # the guide names cart.py; so does the README, which changed with it
     "documents.duplicates": 2,  # one.txt
     "documents.near_duplicates": 0,
@@ -274,8 +275,8 @@ WORKER_TABLES = {
         ("2024-03-21", 5, 2),  # the rewrite; a link and a submodule have no lines now
     ],
     ("structure.languages", "language", "files", "lines", "code", "comment", "blank"): [
-        ("Rust", 4, 47, 36, 3, 8),
-        ("C++", 3, 28, 22, 0, 6),
+        ("Rust", 4, 47, 40, 3, 4),
+        ("C++", 3, 28, 25, 0, 3),
         ("C/C++ header", 1, 2, 2, 0, 0),
         ("TOML", 1, 2, 2, 0, 0),
         ("Markdown", 6, 20, 0, 0, 0),
