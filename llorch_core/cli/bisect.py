@@ -17,9 +17,9 @@ from llorch_core.cli.console import console
 from llorch_core.engine.errors import UsageError
 
 if TYPE_CHECKING:
-    from llorch_core.postmortem.bisect import Bisection
-    from llorch_core.postmortem.hunt import Take
-    from llorch_core.postmortem.step import Check, Step
+    from llorch_core.postmortem.bisect.bisect import Bisection
+    from llorch_core.postmortem.bisect.hunt import Take
+    from llorch_core.postmortem.bisect.step import Check, Step
 
 COLOURS = {"good": "green", "bad": "red", "skip": "yellow", "abort": "bold red"}
 MOST_FILES = 12  # that the report lists
@@ -71,7 +71,7 @@ def command(
 
     Exit code 0: the first bad commit was found; 2: could not tell.
     """
-    from llorch_core.postmortem.bisect import bisect
+    from llorch_core.postmortem.bisect.bisect import bisect
 
     if timeout is not None and not timeout > 0:
         raise UsageError(f"--timeout is {timeout:g} (wanted seconds, more than 0).")
@@ -107,8 +107,8 @@ def check_of(
     keep: bool,
 ) -> Check:
     """Return the check that the options ask for. Raises UsageError where they ask for none, or for two."""
-    from llorch_core.postmortem.process import ours
-    from llorch_core.postmortem.step import Check
+    from llorch_core.postmortem.bisect.process import ours
+    from llorch_core.postmortem.bisect.step import Check
 
     if bool(command_line) == bool(engine):
         both = "--check and --engine" if engine else "neither --check nor --engine"

@@ -101,7 +101,7 @@ def report(folder: Path | None, elsewhere: Path | None, output: Path | None) -> 
     judged, or has evidence that was not opened is said as such. The same input gives the same bytes.
     """
     from llorch_core.postmortem.case import REPORT_FOLDER
-    from llorch_core.postmortem.report import report_on, write
+    from llorch_core.postmortem.report.report import report_on, write
 
     case = case_in(folder)
     made = report_on(case, elsewhere)
@@ -123,7 +123,7 @@ def tests(repository: Path, path: str, commit: str, everything: bool, name: str 
     Reads what is tracked, and runs nothing of it. Each line names a test by file and line.
     """
     from llorch_core.postmortem.repository import Repository
-    from llorch_core.postmortem.tests import counts, inventory
+    from llorch_core.postmortem.tests.tests import counts, inventory
 
     found = inventory(Repository(repository, commit, path))
     numbers = counts(found)
@@ -157,8 +157,8 @@ def check(folder: Path | None, elsewhere: Path | None, run: bool, allow_unopened
     holds; 1: it does not; 2: something could not be looked at.
     """
     from llorch_core.cli.postmortem_check import enforced, print_checked
-    from llorch_core.postmortem.check import check
-    from llorch_core.postmortem.evidence import sources_of
+    from llorch_core.postmortem.judgement.check import check
+    from llorch_core.postmortem.judgement.evidence import sources_of
 
     case = case_in(folder)
     checked = check(case, sources_of(case, elsewhere), enforced(), run)
@@ -186,10 +186,10 @@ def draft(folder: Path | None, elsewhere: Path | None, most: int) -> int:
     files, the tests that there were and whether they could fail. Nothing that a person wrote is written over.
     """
     from llorch_core.cli.console import progress
-    from llorch_core.postmortem.draft_files import write_drafts
-    from llorch_core.postmortem.drafts import drafts
     from llorch_core.postmortem.facts import read_facts
-    from llorch_core.postmortem.judgement import read_judgement
+    from llorch_core.postmortem.judgement.draft_files import write_drafts
+    from llorch_core.postmortem.judgement.drafts import drafts
+    from llorch_core.postmortem.judgement.judgement import read_judgement
 
     case = case_in(folder)
     facts, judgement = read_facts(case.facts_file), read_judgement(case.folder)

@@ -9,10 +9,10 @@ from rich.text import Text
 
 from llorch_core.cli.console import console
 from llorch_core.postmortem.case import Case
-from llorch_core.postmortem.checked import Checked
+from llorch_core.postmortem.judgement.checked import Checked
 
 if TYPE_CHECKING:
-    from llorch_core.postmortem.guardrails import Enforced
+    from llorch_core.postmortem.judgement.guardrails import Enforced
 
 COLOURS = ("green", "red", "yellow")
 SAYS = ("holds", "does not hold", "could not be judged")
@@ -22,7 +22,7 @@ def enforced() -> Enforced:
     """Return what llorch can enforce: its rules, the settings and reasons of its gate, its kinds of stub."""
     from llorch_core.gate.policy import schema
     from llorch_core.gate.reasons import KINDS
-    from llorch_core.postmortem.guardrails import Enforced
+    from llorch_core.postmortem.judgement.guardrails import Enforced
     from llorch_core.spec.suite import load_specs
 
     return Enforced(load_specs().all_rules(), {*settings(schema()), *KINDS})

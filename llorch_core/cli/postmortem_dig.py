@@ -10,13 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from llorch_core.cli.console import console
-from llorch_core.postmortem import bars
 from llorch_core.postmortem.facts import Facts
-from llorch_core.postmortem.fill import fill
-from llorch_core.postmortem.sections import Section, sections
-from llorch_core.postmortem.sentences import sentences
-from llorch_core.postmortem.timeline import axis, commits
-from llorch_core.postmortem.wording import count
+from llorch_core.postmortem.report import bars
+from llorch_core.postmortem.report.fill import fill
+from llorch_core.postmortem.report.sections import Section, sections
+from llorch_core.postmortem.report.sentences import sentences
+from llorch_core.postmortem.report.timeline import axis, commits
+from llorch_core.postmortem.report.wording import count
 
 BLOCKS, SHADES = " ▁▂▃▄▅▆▇█", "█▒░·"
 MOST_BARS, BAR = 5, 24  # rows, and characters of the longest bar

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from llorch_core.postmortem.errors import PostmortemError
+from llorch_core.postmortem.judgement.skeleton import write_skeletons
 from llorch_core.postmortem.repository import Repository
-from llorch_core.postmortem.skeleton import write_skeletons
 
 SETTINGS_FILE, FACTS_FILE, REPORT_FOLDER = "case.yaml", "facts.json", "report"
 REQUIREMENT_IDS = (r"\b[A-Z][A-Z0-9]+(?:-[A-Z0-9]+)*-\d{3,5}\b",)

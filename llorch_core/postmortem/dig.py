@@ -42,7 +42,7 @@ def dig(repository: Repository, settings: Settings, done: Callable[[str], None] 
             facts.add(future.result())
             done(running[future])
     for name in JOINS:
-        import_module(f"llorch_core.postmortem.{name}").join(repository, settings, facts)
+        import_module(f"llorch_core.postmortem.history.{name}").join(repository, settings, facts)
         done(name)
     return facts
 
@@ -51,7 +51,7 @@ def section(name: str, where: tuple[Path, str, str, str], settings: Settings) ->
     """Measure one section; runs in a process of its own."""
     repository = Repository(*where)
     facts = nothing_yet(repository)
-    import_module(f"llorch_core.postmortem.{name}").measure(repository, settings, facts)
+    import_module(f"llorch_core.postmortem.{name}.{name}").measure(repository, settings, facts)
     return facts
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from llorch_core.postmortem.case import open_case
-from llorch_core.postmortem.checked import Checked
-from llorch_core.postmortem.judgement import read_judgement
-from llorch_core.postmortem.page import page
-from llorch_core.postmortem.report import Report, report_on
+from llorch_core.postmortem.judgement.checked import Checked
+from llorch_core.postmortem.judgement.judgement import read_judgement
+from llorch_core.postmortem.report.page import page
+from llorch_core.postmortem.report.report import Report, report_on
 from tests.browser.looks import CONTRAST, DESK, PHONE
 from tests.postmortem.example import CASE
 from tests.postmortem.findings import HOSTILE, hostile, measured, nothing

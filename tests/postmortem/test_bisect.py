@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from llorch_core.postmortem.bisect import bisect
+from llorch_core.postmortem.bisect.bisect import bisect
+from llorch_core.postmortem.bisect.step import ABORT, BAD, GOOD, SKIP, Check, verdict_of
 from llorch_core.postmortem.errors import PostmortemError
-from llorch_core.postmortem.step import ABORT, BAD, GOOD, SKIP, Check, verdict_of
 from tests.postmortem.build import History, run
 
 BOB = "Bob Roe <bob@example.org>"

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from llorch_core.postmortem.blame import blame, split
+from llorch_core.postmortem.history.blame import blame, split
 from llorch_core.postmortem.repository import Repository
 from tests.postmortem.build import History, run
 

@@ -11,12 +11,12 @@ import jsonschema
 import pytest
 
 from llorch_core.postmortem.case import open_case
-from llorch_core.postmortem.check import check
 from llorch_core.postmortem.dig import write
 from llorch_core.postmortem.errors import PostmortemError
-from llorch_core.postmortem.evidence import sources_of
 from llorch_core.postmortem.facts import read_facts
-from llorch_core.postmortem.guardrails import Enforced
+from llorch_core.postmortem.judgement.check import check
+from llorch_core.postmortem.judgement.evidence import sources_of
+from llorch_core.postmortem.judgement.guardrails import Enforced
 from tests.postmortem.example import make_case, make_facts
 
 SCHEMA = Path(__file__).parents[2] / "specs" / "schema" / "postmortem-check.schema.json"

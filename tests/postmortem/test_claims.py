@@ -2,11 +2,11 @@
 
 import pytest
 
-from llorch_core.postmortem import claims
 from llorch_core.postmortem.case import Settings
+from llorch_core.postmortem.claims import claims
+from llorch_core.postmortem.claims.words import claims as is_claim
 from llorch_core.postmortem.dig import nothing_yet
 from llorch_core.postmortem.repository import Repository
-from llorch_core.postmortem.words import claims as is_claim
 from tests.postmortem.build import History, run, shell
 
 BOB = "Bob Roe <bob@example.org>"

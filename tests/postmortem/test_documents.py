@@ -2,12 +2,12 @@
 
 import pytest
 
-from llorch_core.postmortem import documents
 from llorch_core.postmortem.case import Settings
 from llorch_core.postmortem.dig import nothing_yet
-from llorch_core.postmortem.links import anchors, links
+from llorch_core.postmortem.documents import documents
+from llorch_core.postmortem.documents.links import anchors, links
+from llorch_core.postmortem.documents.similar import pairs
 from llorch_core.postmortem.repository import Repository
-from llorch_core.postmortem.similar import pairs
 from tests.postmortem.structured import FIXED, README, WORDS, ask, make
 
 FIGURES = {

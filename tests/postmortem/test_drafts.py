@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 
 from llorch_core.postmortem.case import open_case
-from llorch_core.postmortem.draft_files import write_drafts
-from llorch_core.postmortem.drafts import drafts
 from llorch_core.postmortem.errors import PostmortemError
-from llorch_core.postmortem.evidence import Sources, miss
-from llorch_core.postmortem.judgement import Bug, Judgement, Team, add, read_judgement
-from llorch_core.postmortem.marked_yaml import read_marked
-from llorch_core.postmortem.origins import mendings, origins
+from llorch_core.postmortem.judgement.draft_files import write_drafts
+from llorch_core.postmortem.judgement.drafts import drafts
+from llorch_core.postmortem.judgement.evidence import Sources, miss
+from llorch_core.postmortem.judgement.judgement import Bug, Judgement, Team, add, read_judgement
+from llorch_core.postmortem.judgement.marked_yaml import read_marked
+from llorch_core.postmortem.judgement.origins import mendings, origins
 from llorch_core.postmortem.repository import Repository
 from tests.postmortem.build import History, run
 from tests.postmortem.example import make_case, make_facts

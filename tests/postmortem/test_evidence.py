@@ -2,9 +2,9 @@
 
 import pytest
 
-from llorch_core.postmortem import ruled_out
-from llorch_core.postmortem.evidence import NotOpenedError, Sources, miss
-from llorch_core.postmortem.judgement import Digest, Place, Reference, RuledOut
+from llorch_core.postmortem.judgement import ruled_out
+from llorch_core.postmortem.judgement.evidence import NotOpenedError, Sources, miss
+from llorch_core.postmortem.judgement.judgement import Digest, Place, Reference, RuledOut
 from llorch_core.postmortem.repository import Repository
 from tests.postmortem.build import run, shell
 from tests.postmortem.example import make_facts, make_repository

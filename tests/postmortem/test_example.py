@@ -9,10 +9,10 @@ import yaml
 
 from llorch_core.cli.postmortem_check import enforced
 from llorch_core.postmortem.case import open_case
-from llorch_core.postmortem.check import check
-from llorch_core.postmortem.evidence import Sources, sources_of
 from llorch_core.postmortem.facts import read_facts
-from llorch_core.postmortem.report import documents, report_on
+from llorch_core.postmortem.judgement.check import check
+from llorch_core.postmortem.judgement.evidence import Sources, sources_of
+from llorch_core.postmortem.report.report import documents, report_on
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "examples" / "worker-orcd"

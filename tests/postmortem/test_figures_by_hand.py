@@ -2,7 +2,7 @@
 
 import pytest
 
-from llorch_core.postmortem.figures_by_hand import by_hand, by_unit, unknown_names
+from llorch_core.postmortem.judgement.figures_by_hand import by_hand, by_unit, unknown_names
 from tests.postmortem.example import make_facts
 
 MEASURED = {

@@ -2,9 +2,9 @@
 
 import pytest
 
-from llorch_core.postmortem import history, hot_spots, left_behind
 from llorch_core.postmortem.case import Settings
 from llorch_core.postmortem.dig import nothing_yet
+from llorch_core.postmortem.history import history, hot_spots, left_behind
 from llorch_core.postmortem.repository import Repository
 from tests.postmortem.build import History, run, shell
 

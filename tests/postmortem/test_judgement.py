@@ -8,8 +8,8 @@ import pytest
 
 from llorch_core.postmortem.case import create
 from llorch_core.postmortem.errors import PostmortemError
-from llorch_core.postmortem.forms import sentences
-from llorch_core.postmortem.judgement import (
+from llorch_core.postmortem.judgement.forms import sentences
+from llorch_core.postmortem.judgement.judgement import (
     KINDS,
     Bug,
     Cause,

@@ -499,7 +499,7 @@ def dug(top, path, zone):
     for name in SECTIONS:
         facts.add(section(name, (top, repository.commit, path, zone), settings))
     for name in JOINS:
-        import_module(f"llorch_core.postmortem.{name}").join(repository, settings, facts)
+        import_module(f"llorch_core.postmortem.history.{name}").join(repository, settings, facts)
     return facts
 
 

@@ -2,10 +2,12 @@
 
 import pytest
 
-from llorch_core.postmortem import documents, history, requirements
 from llorch_core.postmortem.case import Settings
 from llorch_core.postmortem.dig import nothing_yet
+from llorch_core.postmortem.documents import documents
+from llorch_core.postmortem.history import history
 from llorch_core.postmortem.repository import Repository
+from llorch_core.postmortem.requirements import requirements
 from tests.postmortem.build import History, shell
 
 

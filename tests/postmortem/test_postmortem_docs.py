@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from llorch_core.postmortem.forms import definition, properties, validator
-from llorch_core.postmortem.judgement import KINDS, Judgement, add
-from llorch_core.postmortem.marked_yaml import read_marked
-from llorch_core.postmortem.problems import KINDS as PROBLEMS
+from llorch_core.postmortem.judgement.forms import definition, properties, validator
+from llorch_core.postmortem.judgement.judgement import KINDS, Judgement, add
+from llorch_core.postmortem.judgement.marked_yaml import read_marked
+from llorch_core.postmortem.judgement.problems import KINDS as PROBLEMS
 
 TEXT = (Path(__file__).parents[2] / "docs" / "postmortem.md").read_text(encoding="utf-8")
 COMMON = {"id", "title", "row", "evidence"}

@@ -18,20 +18,20 @@ from rich.console import Console
 
 from llorch_core.cli.postmortem import command
 from llorch_core.cli.postmortem_dig import print_facts
-from llorch_core.postmortem import bars, pictures, scatter, timeline
 from llorch_core.postmortem.case import Settings, open_case
-from llorch_core.postmortem.checked import Checked
 from llorch_core.postmortem.dig import JOINS, SECTIONS, nothing_yet
 from llorch_core.postmortem.dig import write as write_facts
 from llorch_core.postmortem.errors import PostmortemError
-from llorch_core.postmortem.evidence import Sources
-from llorch_core.postmortem.fill import fill, names
-from llorch_core.postmortem.judgement import Cause, Entry, Judgement, read_judgement
-from llorch_core.postmortem.judgement import Place as At
-from llorch_core.postmortem.report import Report, documents, examined, report_on, write
+from llorch_core.postmortem.judgement.checked import Checked
+from llorch_core.postmortem.judgement.evidence import Sources
+from llorch_core.postmortem.judgement.judgement import Cause, Entry, Judgement, read_judgement
+from llorch_core.postmortem.judgement.judgement import Place as At
+from llorch_core.postmortem.report import bars, pictures, scatter, timeline
+from llorch_core.postmortem.report.fill import fill, names
+from llorch_core.postmortem.report.report import Report, documents, examined, report_on, write
+from llorch_core.postmortem.report.sections import sections
+from llorch_core.postmortem.report.sentences import HEADLINES, NUMBERS, SENTENCES, sentences
 from llorch_core.postmortem.repository import Repository
-from llorch_core.postmortem.sections import sections
-from llorch_core.postmortem.sentences import HEADLINES, NUMBERS, SENTENCES, sentences
 from tests.postmortem.example import CASE, make_case, make_facts, make_repository
 from tests.postmortem.findings import COMMIT, HOSTILE, figures, hostile, measured, nothing
 from tests.trace.test_report import Page
@@ -234,9 +234,9 @@ def test_every_figure_that_a_sentence_names_is_measured_and_every_table_that_is_
     repository, settings = Repository(tmp_path / "repository"), Settings("the till", "repository")
     facts = nothing_yet(repository)
     for name in SECTIONS:
-        import_module(f"llorch_core.postmortem.{name}").measure(repository, settings, facts)
+        import_module(f"llorch_core.postmortem.{name}.{name}").measure(repository, settings, facts)
     for name in JOINS:
-        import_module(f"llorch_core.postmortem.{name}").join(repository, settings, facts)
+        import_module(f"llorch_core.postmortem.history.{name}").join(repository, settings, facts)
     schema = json.loads((SCHEMAS / "facts.schema.json").read_text(encoding="utf-8"))
     validate(json.loads(json.dumps(facts.as_json())), schema)
     told = [*HEADLINES, *(one for some in SENTENCES.values() for one in some)]
@@ -594,8 +594,8 @@ def test_claims_are_held_against_what_became_of_them(reports):
 
 
 def test_a_place_of_evidence_tells_what_to_look_up():
-    from llorch_core.postmortem.judgement import Reference
-    from llorch_core.postmortem.report import place
+    from llorch_core.postmortem.judgement.judgement import Reference
+    from llorch_core.postmortem.report.report import place
 
     at = At("bugs.yaml", 1)
     assert place(Reference(at, path="a.py", line=3, text="x")) == "a.py:3"

@@ -2,11 +2,11 @@
 
 import pytest
 
-from llorch_core.postmortem import requirements
 from llorch_core.postmortem.case import Settings
 from llorch_core.postmortem.dig import nothing_yet
 from llorch_core.postmortem.errors import PostmortemError
 from llorch_core.postmortem.repository import Repository
+from llorch_core.postmortem.requirements import requirements
 from tests.postmortem.build import History, shell
 
 SPEC = """\

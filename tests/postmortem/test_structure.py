@@ -2,10 +2,10 @@
 
 import pytest
 
-from llorch_core.postmortem import structure
 from llorch_core.postmortem.case import Settings
 from llorch_core.postmortem.dig import nothing_yet
 from llorch_core.postmortem.repository import Repository
+from llorch_core.postmortem.structure import structure
 from tests.postmortem.structured import ask, make
 
 FIGURES = {

@@ -10,8 +10,8 @@ from llorch_core.cli.postmortem import command
 from llorch_core.postmortem.case import Settings
 from llorch_core.postmortem.dig import nothing_yet
 from llorch_core.postmortem.repository import Repository
-from llorch_core.postmortem.test_kinds import KINDS
-from llorch_core.postmortem.tests import counts, inventory, measure
+from llorch_core.postmortem.tests.kinds import KINDS
+from llorch_core.postmortem.tests.tests import counts, inventory, measure
 from tests.postmortem.build import History, run, shell
 
 CORPUS = Path(__file__).parent / "corpus"

@@ -1,0 +1,1 @@
+"""Since when it is wrong: a check of today over the history."""

@@ -1,0 +1,1 @@
+"""What was claimed, when, and what followed."""

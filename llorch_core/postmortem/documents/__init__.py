@@ -1,0 +1,1 @@
+"""What its documents say, how old they are, and what they repeat."""

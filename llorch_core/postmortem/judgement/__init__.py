@@ -1,0 +1,1 @@
+"""What people concluded, as data: read, checked, drafted."""

@@ -1,0 +1,1 @@
+"""Facts and judgement as documents and as one page."""

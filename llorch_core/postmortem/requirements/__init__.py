@@ -1,0 +1,1 @@
+"""Which requirements its specs state, and where they are cited."""

@@ -1,0 +1,1 @@
+"""Which tests it has, and which of them cannot fail."""
