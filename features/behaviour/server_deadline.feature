@@ -100,7 +100,7 @@ Feature: Deadlines of the server
   @server_deadline.no_prompt_that_cannot_be_read
   Scenario: A prompt takes longer than there is time
     Given a server that takes 5 ms for a token
-    When 64 ids have been read, and 160 are sent with 400 ms
+    When 64 ids have been read, and 200 are sent with 400 ms
     Then it gets 504, and one request was accepted
 
   @server_deadline.stops_in_the_middle

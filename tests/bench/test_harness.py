@@ -1,8 +1,11 @@
 """The commands of the harness, timed as whole processes."""
 
+import pytest
+
 from llorch_core.bench.harness import IDS, Phase, measure
 
 
+@pytest.mark.untraced
 def test_each_command_is_run_as_often_as_asked_and_one_that_fails_is_told():
     phases = [
         Phase("write a reading", ("record", "--ids", IDS, "-o", "DUMP")),

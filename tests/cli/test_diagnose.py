@@ -68,6 +68,7 @@ def test_an_honest_dump_conforms(dump):
     assert ran.stderr == ""
 
 
+@pytest.mark.untraced
 def test_an_engine_with_a_mistake_is_told_where_and_which_and_what_to_do():
     text = diagnose("--engine", "spec:mlp.erf_gelu", code=1).stdout
     assert re.search(r"^first wrong number +step 0, block 0, h\.0\.mlp\.act \[\d+, \d+\]: got ", text, re.M)
@@ -81,6 +82,7 @@ def test_an_engine_with_a_mistake_is_told_where_and_which_and_what_to_do():
     assert text.splitlines()[-1].endswith("exit code 1")
 
 
+@pytest.mark.untraced
 def test_without_a_prompt_an_engine_uses_its_cache():
     found = report("--engine", "spec:cache.past_forgotten", code=1)
     assert len(found["reading"][0]) > 2

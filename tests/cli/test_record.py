@@ -21,6 +21,7 @@ def refused(*arguments):
     return ran.stderr
 
 
+@pytest.mark.untraced
 def test_what_is_recorded_by_default_can_be_verified(tiny_folder, tmp_path):
     folder, out = tiny_folder(), tmp_path / "dump.safetensors"
     ran = llorch("record", "--model", folder, "-o", out)

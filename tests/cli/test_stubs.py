@@ -45,12 +45,6 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_this_repository_has_no_stub():
-    ran = llorch()
-    assert ran.returncode == 0, ran.stdout
-    assert "0 sure" in ran.stdout
-
-
 def test_stubs_are_listed_by_file_with_line_kind_and_reason(folder):
     ran = llorch(folder)
     assert ran.returncode == 1

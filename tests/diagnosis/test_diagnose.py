@@ -370,6 +370,7 @@ def test_a_shape_that_is_wrong_in_one_place_is_a_divergence_there():
     assert "[8, 12]" in found.first.note
 
 
+@pytest.mark.untraced
 def test_every_sequence_of_a_batch_is_read():
     wrong = engine("mlp.relu")
     found = diagnose(ORACLE, [engine(), wrong], "float32", engine="x", model="m")

@@ -86,6 +86,7 @@ def drafted(model: Model, prompt: list[int], drafts: Drafts, max_tokens: int | N
     return completion
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("name", NAMES)
 def test_greedy_continuations_are_those_of_pytorch_in_float64(shared_models, name):
     reference = json.loads((shared_models / name / "reference.json").read_text("utf-8"))

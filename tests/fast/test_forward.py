@@ -47,6 +47,7 @@ def test_every_shape_and_switch_gives_the_logits_of_the_numpy_engine(tiny_folder
     assert close(load(folder, "fast").logits(ids), load_numpy(folder).logits(ids))
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("kind", KINDS)
 def test_chunks_and_single_tokens_give_what_one_reading_gives(kind):
     model = load(None, "fast", kind)
@@ -72,6 +73,7 @@ def test_sequences_of_unequal_lengths_are_read_together_as_alone():
             prompt.append(int(row.argmax()))
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_token_gets_the_bits_that_it_gets_alone_whoever_is_read_beside_it(kind):
     model, rng = load(None, "fast", kind), np.random.default_rng(8)
@@ -163,6 +165,7 @@ def test_what_no_backend_has_is_refused(backend, precision, said):
         load(None, backend, precision)
 
 
+@pytest.mark.untraced
 def test_threads_may_read_at_the_same_time():
     model = load(None, "fast")
     prompts = [list(range(i, i + 5 + 20 * (i % 2))) for i in range(6)]

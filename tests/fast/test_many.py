@@ -23,6 +23,7 @@ WAYS = [pytest.param(False, marks=needs_unit, id="matrix unit"), pytest.param(Tr
 LEFT_OUT = {"float32": 2**-22, "bfloat16": 2**-17, "int8": 2**-16, "int4": 2**-16}  # of |x| @ |w|
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("plain", WAYS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
@@ -106,6 +107,7 @@ def test_what_is_not_finite_shows_in_a_product_of_digits(kind, wrong):
     assert np.isfinite(x @ matrix).all(axis=1).tolist() == [True, False, True]
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("kind", KINDS)
 def test_long_and_short_sequences_together_give_what_each_gives_alone(kind):
     model = load(None, "fast", kind)

@@ -88,6 +88,7 @@ def test_a_bundle_that_was_not_finished_is_refused(copy):
 # A forger who seals again what was changed
 
 
+@pytest.mark.untraced
 def test_a_scenario_that_is_said_to_have_passed_is_held_against_its_evidence(copy):
     path = copy / "evidence" / "components" / "layer_norm.jsonl"
     rewrite(path, '"outside":0', '"outside":3')
@@ -122,6 +123,7 @@ def test_a_whole_scenario_that_was_taken_out_is_missed(copy):
     assert "miscounted" in {kind for kind, _ in reasons(copy)}
 
 
+@pytest.mark.untraced
 def test_counts_that_are_not_those_of_the_features_are_found(copy):
     reseal(copy, lambda manifest: manifest.update(collected=3))
     assert ("miscounted", "manifest.json") in reasons(copy)

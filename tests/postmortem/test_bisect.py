@@ -135,6 +135,7 @@ def test_a_path_whose_every_commit_passes_is_no_answer(merged):
     assert found.reason == "every commit that changes docs passes: what is wrong came in with another one"
 
 
+@pytest.mark.untraced
 def test_a_commit_that_cannot_be_built_is_skipped(walls):
     folder, shas = walls
     found = bisect(folder, shas[1], shas[5], shell(SMALL, setup="echo no wall; ! test -e wall"))
@@ -144,6 +145,7 @@ def test_a_commit_that_cannot_be_built_is_skipped(walls):
     assert skipped.said == "no wall"
 
 
+@pytest.mark.untraced
 def test_where_only_skipped_commits_are_left_they_are_named(walls):
     folder, shas = walls
     found = bisect(folder, shas[7], shas[10], shell(f"! test -e wall || exit 125; {SMALL}"))

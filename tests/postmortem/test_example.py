@@ -63,6 +63,7 @@ def rules():
     return enforced()
 
 
+@pytest.mark.untraced
 def test_without_the_repository_nothing_is_wrong_and_what_was_not_opened_is_counted(case, rules):
     checked = check(case, Sources(None, read_facts(case.facts_file)), rules)
     assert checked.problems == []

@@ -381,6 +381,7 @@ def test_what_was_not_judged_is_said(made):
 # The summary
 
 
+@pytest.mark.untraced
 def test_the_summary_fits_two_pages_whatever_there_is():
     """Two pages hold about 900 words: a hundred root causes, each with a long story, stay below."""
     found = read_judgement(CASE)

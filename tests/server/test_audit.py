@@ -490,6 +490,7 @@ while True:
 """
 
 
+@pytest.mark.untraced
 def test_a_process_that_is_killed_loses_nothing_that_it_was_told_of(tmp_path):
     rng, folder, told = random.Random(7), tmp_path / "audit", set()
     for _ in range(KILLS):
@@ -844,6 +845,7 @@ def llorch(*arguments):
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
 
 
+@pytest.mark.untraced
 def test_the_command_says_that_a_log_is_intact_or_what_is_broken(open_log, tmp_path):
     log = open_log()
     fill(log, 3)

@@ -66,6 +66,7 @@ def prompt_of(length, seed=0):
     return np.random.default_rng([7, seed]).integers(0, 1000, length)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("length", [3, BLOCK, BLOCK + 9])
 def test_what_a_sequence_becomes_does_not_depend_on_who_shares_the_batch(batch_of, length):
     def asker(**changes):
@@ -85,6 +86,7 @@ def test_what_a_sequence_becomes_does_not_depend_on_who_shares_the_batch(batch_o
     assert again.bits == wanted
 
 
+@pytest.mark.untraced
 def test_a_prompt_of_which_the_beginning_is_known_gives_the_same_bits(batch_of):
     prompt = prompt_of(2 * BLOCK + 5)
     found = []
@@ -123,6 +125,7 @@ def test_a_prefix_cache_drops_what_was_used_longest_ago_and_keeps_to_its_bytes()
     assert prefixes.bytes == prefixes.most_bytes
 
 
+@pytest.mark.untraced
 def test_one_that_is_cancelled_ends_before_its_next_token_and_the_others_go_on(batch_of):
     steps = []
     batch = batch_of(2, watch=Watch(step=lambda tokens, seconds: steps.append(tokens)))
@@ -150,6 +153,7 @@ def test_a_deadline_that_passes_ends_the_work_whether_it_runs_or_waits(batch_of)
     assert [event.reason for event in past.wait()] == ["deadline"]
 
 
+@pytest.mark.untraced
 def test_what_there_is_no_room_for_is_refused_whole(batch_of):
     batch = batch_of(1, most_waiting=2)
     callers = [Caller(prompt_of(4, i), max_tokens=100) for i in range(4)]

@@ -120,6 +120,7 @@ def test_a_header_that_is_no_instant_is_malformed(text):
     assert message.startswith("is ") and "wanted" in message
 
 
+@pytest.mark.untraced
 @given(st.text(max_size=200))
 @example("\u202e" * 60)
 @example("x" * 70_000)

@@ -3,6 +3,8 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 FIRST, SECOND = ({"Authorization": f"Bearer {token}"} for token in ("a" * 16 + "1", "a" * 16 + "2"))
 JOB = {"job_id": "mine", "prompt": "To be", "max_tokens": 200}
 
@@ -11,6 +13,7 @@ def last_event(lines):
     return json.loads([line for line in lines if line.startswith("data: ")][-1][6:])
 
 
+@pytest.mark.untraced
 def test_a_job_is_cancelled_by_its_own_token_alone_and_its_name_is_free_to_others(serve):
     tokens = {"LLORCH_API_TOKENS": f"one:{'a' * 16}1,two:{'a' * 16}2"}
     client = serve(environment=tokens).client

@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable as Unsatisfied
@@ -21,6 +22,7 @@ CONFIG = {
 }
 
 
+@pytest.mark.untraced
 def test_what_the_document_says_is_so(served):
     config = SchemathesisConfig.from_dict(CONFIG)
     document = schemathesis.openapi.from_url(f"{served.address}/openapi.json", config=config)

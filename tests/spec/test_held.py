@@ -35,6 +35,7 @@ def make_false(specs: Path) -> None:
     path.write_text(text.replace("{centre: 0 * mean(x)}", "{centre: 1 * mean(x)}"))
 
 
+@pytest.mark.untraced
 def test_specs_that_hold_leave_one_record_and_give_the_same_model_by_it(records, specs):
     first = load_specs(specs)
     assert len(list(records.iterdir())) == 1
@@ -56,6 +57,7 @@ def test_a_false_spec_is_refused_beside_the_record_of_the_right_one_and_leaves_n
     assert len(list(records.iterdir())) == 1
 
 
+@pytest.mark.untraced
 def test_a_record_is_taken_at_its_word_but_by_who_runs_the_specs_anew(records, specs):
     make_false(specs)
     held.keep(held.record_of(specs))

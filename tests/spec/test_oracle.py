@@ -37,6 +37,7 @@ def test_the_oracle_equals_the_reference_of_every_shared_model(shared_models):
     assert compared > 900_000
 
 
+@pytest.mark.untraced
 def test_the_oracle_equals_the_logits_of_further_prompts(shared_models):
     compared = 0
     for folder in sorted(shared_models.iterdir()):

@@ -139,6 +139,7 @@ def test_a_component_of_the_model_is_measured_on_what_it_reads_there():
     assert in_model[0].inputs["stream"].shape == (3, 6)
 
 
+@pytest.mark.untraced
 def test_every_tolerance_that_ships_is_a_window_on_its_samples():
     oracle = random_oracle(load_specs(), CONFIG)
     for component in load_specs().components.values():

@@ -81,6 +81,7 @@ def test_a_class_can_be_named_by_its_module(tiny_folder, monkeypatch):
     agrees(put_on_trial("python:my_gpt2:MyGPT2", folder).record(CHUNKS), folder)
 
 
+@pytest.mark.untraced
 def test_verify_passes_a_right_class_and_names_what_was_not_run(tiny_folder):
     code, rules, _ = verify(f"python:{RIGHT}:MyGPT2", tiny_folder())
     assert code == 0

@@ -28,6 +28,7 @@ def verify(folder, *arguments, **more):
     return ran
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("precision", ["float32", "int4"])
 def test_the_kernels_conform_to_the_weights_that_they_multiply_with(precision):
     ran = llorch("verify", "--json", "--jobs", "1", "--backend", "fast", "--precision", precision)

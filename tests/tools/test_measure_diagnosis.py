@@ -81,11 +81,13 @@ def test_a_diagnosis_of_another_place_and_another_mistake_is_counted_as_wrong(ju
     }
 
 
+@pytest.mark.untraced
 def test_an_engine_that_is_right_and_said_to_be_wrong_is_a_missed_mistake(judged):
     row = judged(case(part="honest"), told=case(ERF))
     assert (row["verdict"], tool.outcome(row)) == ("conforms", "missed")
 
 
+@pytest.mark.untraced
 def test_a_mistake_in_an_engine_that_is_called_honest_is_a_false_alarm(judged):
     row = {**judged(case(ERF)), "part": "honest"}
     assert tool.outcome(row) == "false alarm"
@@ -108,6 +110,7 @@ def test_a_pair_counts_as_named_only_where_both_are(judged):
     assert tool.named({**row, "mistakes": ("cache.newest_first", "residual.branch_scaled")}) == "none"
 
 
+@pytest.mark.untraced
 def test_pairs_are_drawn_by_their_seed_and_each_of_two_shows_beside_the_other(model):
     drawn = [tool.record(tool.Case("pairs", model, "float32", (12, 8, 1, 1), 5))[0] for _ in range(2)]
     assert drawn[0] == drawn[1]

@@ -284,6 +284,7 @@ def test_a_trace_without_anything_is_a_page_too():
     assert "lines of the engine" not in Page(text).text()
 
 
+@pytest.mark.untraced
 def test_a_large_trace_stays_small():
     trace = whole()
     evidence = [comparison(f"h.{n % 12}.attn.scores", 0.1, n // 12) for n in range(3000)]

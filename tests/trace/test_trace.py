@@ -241,6 +241,7 @@ def test_lines_of_a_scenario_are_its_own_and_those_of_what_it_shared():
     assert lines_of(ran, "b:7", ["the reading"]) == {"f.py": [9]}
 
 
+@pytest.mark.untraced
 def test_what_runs_at_import_is_not_what_a_scenario_has_to_run():
     text = textwrap.dedent(
         """\
