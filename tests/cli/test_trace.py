@@ -17,7 +17,6 @@ def proof(tmp_path_factory):
     return folder
 
 
-@pytest.mark.untraced
 def test_every_rule_is_a_line_with_what_stands_behind_it(proof):
     ran = llorch("trace", "--proof", proof)
     assert ran.returncode == 0
@@ -29,14 +28,12 @@ def test_every_rule_is_a_line_with_what_stands_behind_it(proof):
     assert "6 rules (6 passed)" in ran.stdout
 
 
-@pytest.mark.untraced
 def test_the_json_of_a_trace_has_the_form_of_its_schema(proof):
     ran = llorch("trace", "--proof", proof, "--json")
     schema = json.loads((suite_folder() / "specs/schema/trace.schema.json").read_text())
     jsonschema.validate(json.loads(ran.stdout), schema)
 
 
-@pytest.mark.untraced
 def test_every_form_is_written_where_it_was_asked_for(proof, tmp_path):
     files = {f"--{form}": tmp_path / "new" / form for form in ("html", "junit", "sarif", "reqif", "lobster")}
     ran = llorch("trace", "--proof", proof, *(x for pair in files.items() for x in pair))
@@ -55,21 +52,18 @@ def test_every_form_is_written_where_it_was_asked_for(proof, tmp_path):
     assert json.loads(requirements.read_text())["generator"] == "llorch"
 
 
-@pytest.mark.untraced
 def test_markdown_is_printed(proof):
     text = llorch("trace", "--proof", proof, "--markdown").stdout
     assert text.startswith("# ")
     assert "`layer_norm.centred`" in text
 
 
-@pytest.mark.untraced
 def test_only_rules_of_a_status_are_shown(proof):
     assert "layer_norm.centred" in llorch("trace", "--proof", proof, "--status", "passed").stdout
     table = llorch("trace", "--proof", proof, "--status", "failed").stdout.partition("unproved")[0]
     assert "layer_norm.centred" not in table
 
 
-@pytest.mark.untraced
 def test_one_rule_is_shown_with_its_scenarios_mistakes_and_lines(proof):
     text = llorch("trace", "--proof", proof, "layer_norm.centred").stdout
     assert "must: Subtract the mean of the position before anything else." in text
@@ -78,7 +72,6 @@ def test_one_rule_is_shown_with_its_scenarios_mistakes_and_lines(proof):
     assert "llorch_core/engine/layers.py: " in text
 
 
-@pytest.mark.untraced
 def test_one_line_is_shown_with_the_rules_that_ran_it(proof):
     source = (suite_folder() / "llorch_core/engine/layers.py").read_text().splitlines()
     line = 1 + next(
@@ -93,7 +86,6 @@ def test_one_line_is_shown_with_the_rules_that_ran_it(proof):
     )
 
 
-@pytest.mark.untraced
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
