@@ -66,7 +66,7 @@ def test_the_evidence_of_a_lesson_is_in_the_catalogue_of_bugs():
 
 def test_most_lessons_are_enforced_and_the_others_say_why_not():
     left = [lesson for lesson in LESSONS if not lesson.links]
-    assert {lesson.id for lesson in left} == {"A14", "R10", "G-22", "G-23", "G-36"}
+    assert {lesson.id for lesson in left} == {"A14", "G-22", "G-23"}
     assert all(len(lesson.not_enforced) > 20 for lesson in left)
 
 
