@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from llorch_core.postmortem.case import Case
 
 DEFAULT = Path("postmortem")
+READERS = (
+    *("lizard", "pygount", "tree_sitter", "tree_sitter_rust", "tree_sitter_cpp"),
+    *("tree_sitter_go", "tree_sitter_javascript"),
+)
 
 
 def case_option(function: Any) -> Any:
@@ -72,6 +77,7 @@ def dig(folder: Path | None, elsewhere: Path | None, as_json: bool) -> int:
     from llorch_core.cli.postmortem_dig import print_facts
     from llorch_core.postmortem.dig import JOINS, SECTIONS, dig, write
 
+    need_readers()
     case = case_in(folder)
     repository = case.repository(elsewhere)
     with progress_of("digging", (*SECTIONS, *JOINS)) as done:
@@ -125,6 +131,7 @@ def tests(repository: Path, path: str, commit: str, everything: bool, name: str 
     from llorch_core.postmortem.repository import Repository
     from llorch_core.postmortem.tests.tests import counts, inventory
 
+    need_readers()
     found = inventory(Repository(repository, commit, path))
     numbers = counts(found)
     if name is not None and name not in numbers:
@@ -199,6 +206,16 @@ def draft(folder: Path | None, elsewhere: Path | None, most: int) -> int:
         count = len(found[file.stem])
         click.echo(f"{count:,} {'draft is' if count == 1 else 'drafts are'} in {file}.")
     return 0
+
+
+def need_readers() -> None:
+    """Refuse where a library that reads the source of others is not installed."""
+    for name in READERS:
+        if find_spec(name) is None:
+            raise UsageError(
+                f"the post-mortem reads source text with {name}, which is not installed.\n"
+                "Install it: pip install 'llorch[postmortem]'."
+            )
 
 
 def case_in(folder: Path | None) -> Case:

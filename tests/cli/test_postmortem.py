@@ -1,7 +1,9 @@
 """llorch postmortem, as a user meets it: init, check and draft, their output and exit codes."""
 
 import json
+import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import jsonschema
 import pytest
@@ -75,3 +77,14 @@ def test_a_new_case_is_made_and_could_not_be_judged(case, tmp_path):
     again = llorch("init", case.parent / "repository", "--case", tmp_path / "new")
     assert (again.returncode, again.stdout) == (2, "")
     assert "holds a case already" in again.stderr
+
+
+@pytest.mark.parametrize("arguments", [("dig", "--case"), ("tests",)])
+def test_without_the_extra_it_is_told_what_to_install(tmp_path, arguments):
+    """And nothing is half done: no facts are written."""
+    with patch.dict(sys.modules, {"lizard": None}):  # as Python does where it is not installed
+        ran = commands.llorch("postmortem", *arguments, tmp_path)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "reads source text with lizard, which is not installed" in ran.stderr
+    assert "pip install 'llorch[postmortem]'" in ran.stderr
+    assert list(tmp_path.iterdir()) == []
