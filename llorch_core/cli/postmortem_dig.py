@@ -90,6 +90,8 @@ def drawn_rows(found: bars.Bars) -> Iterator[Text]:
             shade, colour = shades[part.kind]
             line.append(shade * max(1, round(BAR * part.width / bars.WIDE)), colour)
         yield line
+    if not found.rows:
+        return
     legend = Text(f"{found.columns[at]}:", "dim")
     for kind, text in found.keys:
         legend.append(f" {shades[kind][0]}", shades[kind][1]).append(f" {text}", "dim")
