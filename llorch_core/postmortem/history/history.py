@@ -42,7 +42,7 @@ def counts(repository: Repository, commits: Sequence[Commit], commands: Commands
     merges = int(text(repository.top, "rev-list", "--count", "--merges", repository.commit, *scope))
     count_all = f"{commands.commits('%H')} | {COUNT}"
     count_merges = f"git rev-list --count --merges {repository.commit}{commands.scope}"
-    former = ", or a file that was later moved into it," if repository.path else ""
+    former = ", or a file that was later moved into it" if repository.path else ""
     what = f"Commits that change a file below {repository.path}{former}" if former else "Commits"
     facts.figure(
         "history.commits",
