@@ -37,7 +37,6 @@ from llorch_core.trace.prove import (
 )
 from llorch_core.trace.session import Session
 
-JOBS = (os.cpu_count() or 1) + 1  # since mistakes of a server are waited for
 PART = 50  # elements that one process moves before it is given others
 
 
@@ -49,7 +48,7 @@ PART = 50  # elements that one process moves before it is given others
 )
 @click.option("--tolerances", type=float, default=4.0, show_default=True, help="How far --perturb moves.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Which elements --perturb moves.")
-@click.option("--jobs", type=int, default=JOBS, help="Processes; default: one more than there are cores.")
+@click.option("--jobs", type=int, default=os.cpu_count(), help="Processes; default: the number of cores.")
 @click.option(
     "-o",
     "--proof",
