@@ -106,11 +106,11 @@ Feature: Deadlines of the server
   @server_deadline.stops_in_the_middle
   Scenario: The deadline passes while tokens are made
     Given a server that takes 10 ms for a token
-    When a stream of 80 tokens has 400 ms
+    When a stream of 90 tokens has 400 ms
     Then the server did no more than there was time for
 
   @server_deadline.a_stream_ends_with_an_error
   Scenario: What a stream says when its time is over
     Given a server that takes 10 ms for a token
-    When a stream of 80 tokens has 400 ms
+    When a stream of 90 tokens has 400 ms
     Then the stream ends with the error TIMEOUT
