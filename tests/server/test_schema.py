@@ -36,7 +36,7 @@ def test_what_the_document_says_is_so(served):
                 max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck)
             )
             def ask(case):
-                case.call_and_validate()
+                case.call_and_validate(timeout=60)
 
             try:
                 ask()
