@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,28 +19,20 @@ READERS = (
     *("lizard", "pygount", "tree_sitter", "tree_sitter_rust", "tree_sitter_cpp"),
     *("tree_sitter_go", "tree_sitter_javascript"),
 )
-
-
-def case_option(function: Any) -> Any:
-    """Add --case, the folder of the case."""
-    return click.option(
-        "--case",
-        "folder",
-        metavar="DIR",
-        type=click.Path(path_type=Path, file_okay=False),
-        help="Folder of the case; default: this folder where it holds one, else postmortem.",
-    )(function)
-
-
-def repository_option(function: Any) -> Any:
-    """Add --repository, a copy of the repository elsewhere."""
-    return click.option(
-        "--repository",
-        "elsewhere",
-        metavar="DIR",
-        type=click.Path(path_type=Path, file_okay=False),
-        help="Where the repository is, if not where case.yaml says.",
-    )(function)
+case_option = click.option(
+    "--case",
+    "folder",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the case; default: this folder where it holds one, else postmortem.",
+)
+repository_option = click.option(
+    "--repository",
+    "elsewhere",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the repository is, if not where case.yaml says.",
+)
 
 
 @click.group(epilog="Example: llorch postmortem init path/to/repository --path src/worker")

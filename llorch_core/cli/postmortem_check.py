@@ -10,6 +10,7 @@ from rich.text import Text
 from llorch_core.cli.console import console
 from llorch_core.postmortem.case import Case
 from llorch_core.postmortem.judgement.checked import Checked
+from llorch_core.postmortem.report.wording import count
 
 if TYPE_CHECKING:
     from llorch_core.postmortem.judgement.guardrails import Enforced
@@ -55,16 +56,11 @@ def print_checked(checked: Checked, case: Case, allow_unopened: bool) -> None:
         out.print(Text(says, style="yellow"), soft_wrap=True)
     code = checked.exit_code(allow_unopened)
     counts = [
-        counted(checked.entries, "entry", "entries"),
-        counted(checked.opened, "look at evidence", "looks at evidence"),
+        count(checked.entries, "entry", "entries"),
+        count(checked.opened, "look at evidence", "looks at evidence"),
         f"{len(checked.not_opened):,} not opened",
-        counted(len(checked.problems), "problem", "problems"),
+        count(len(checked.problems), "problem", "problems"),
         f"exit code {code}",
     ]
     verdict = (f"{case.settings.title} {SAYS[code]}", f"bold {COLOURS[code]}")
     out.print(Text.assemble(verdict, f": {', '.join(counts)}"), soft_wrap=True)
-
-
-def counted(count: int, one: str, many: str) -> str:
-    """Return a number of things in words."""
-    return f"{count:,} {one if count == 1 else many}"
